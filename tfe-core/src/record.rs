@@ -1,0 +1,100 @@
+//! What can be stored: a kind with named fields, and records of it.
+//!
+//! A kind says once which parts of a body can be filtered, must be unique, or refer to another kind. Every store,
+//! the in-memory reference and the SQL one, takes its behaviour from this description, and the SQL schema is derived
+//! from it: there is no second list to keep in step.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::time::Timestamp;
+
+/// A family of records, one table in a database.
+#[derive(Debug)]
+pub struct Kind {
+    /// Plural, in snake case: the table's name.
+    pub name: &'static str,
+    /// The fields that lists can filter and sort on.
+    pub fields: &'static [Field],
+    /// Groups of fields whose values together occur once; a missing value is never equal to another.
+    pub unique: &'static [&'static [&'static str]],
+    /// Groups of fields by which large lists are read, in this order.
+    pub indexes: &'static [&'static [&'static str]],
+}
+
+/// One queryable part of a record's body. Its value must be a JSON string or null, since databases disagree on others.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// The column's name.
+    pub name: &'static str,
+    /// Where in the body the value is.
+    pub path: &'static [&'static str],
+    /// The kind whose id this is; deleting that record deletes this one.
+    pub refers: Option<&'static str>,
+}
+
+/// A type that can be stored.
+pub trait Record: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// Its kind.
+    const KIND: &'static Kind;
+
+    /// Its id, unique in the kind.
+    fn key(&self) -> &str;
+
+    /// When it was made; the order of lists.
+    fn created_at(&self) -> Timestamp;
+}
+
+impl Field {
+    /// A field at the top of the body: `Field::at("name", &["name"])`.
+    pub const fn at(name: &'static str, path: &'static [&'static str]) -> Self {
+        Self { name, path, refers: None }
+    }
+
+    /// The same, as a reference to the id of a record of another kind.
+    pub const fn refers(name: &'static str, path: &'static [&'static str], kind: &'static str) -> Self {
+        Self { name, path, refers: Some(kind) }
+    }
+
+    /// The value in a body.
+    pub fn value<'b>(&self, body: &'b serde_json::Value) -> Option<&'b str> {
+        self.path.iter().try_fold(body, |value, key| value.get(key)).and_then(serde_json::Value::as_str)
+    }
+}
+
+impl Kind {
+    /// The field of that name.
+    pub fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+}
+
+/// Declares [`Record`] for a type with `id` and `created_at`: its kind in a few lines, and its id's prefix.
+#[macro_export]
+macro_rules! record {
+    ($type:ty, $kind:ident = $name:literal, prefix: $prefix:literal,
+     fields: [$($field:expr),* $(,)?], unique: [$($unique:expr),* $(,)?], indexes: [$($index:expr),* $(,)?]) => {
+        #[doc = concat!("The kind `", $name, "`.")]
+        pub static $kind: $crate::record::Kind = $crate::record::Kind {
+            name: $name,
+            fields: &[$($field),*],
+            unique: &[$($unique),*],
+            indexes: &[$($index),*],
+        };
+
+        impl $crate::id::Identified for $type {
+            const PREFIX: &'static str = $prefix;
+        }
+
+        impl $crate::record::Record for $type {
+            const KIND: &'static $crate::record::Kind = &$kind;
+
+            fn key(&self) -> &str {
+                self.id.as_str()
+            }
+
+            fn created_at(&self) -> $crate::time::Timestamp {
+                self.created_at
+            }
+        }
+    };
+}
