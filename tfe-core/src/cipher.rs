@@ -101,7 +101,9 @@ mod tests {
         let mut text = b"state".to_vec();
         key.seal(Nonce::counter(3, true), b"here", &mut text);
         assert_eq!(text.len(), 5 + TAG_LENGTH);
-        for (nonce, context) in [(Nonce::counter(3, false), b"here"), (Nonce::counter(4, true), b"here"), (Nonce::counter(3, true), b"else")] {
+        for (nonce, context) in
+            [(Nonce::counter(3, false), b"here"), (Nonce::counter(4, true), b"here"), (Nonce::counter(3, true), b"else")]
+        {
             assert_eq!(key.open(nonce, context, &mut text.clone()), Err(Tampered));
         }
         for index in 0..text.len() {

@@ -1,7 +1,55 @@
 //! The rules of a Terraform Enterprise compatible system, pure: no I/O, no async, no clock.
+//!
+//! Everything here is a value or a function from values to values. Whoever drives the system, the server with its
+//! databases or a simulation with virtual time, loads records, asks these rules, and commits the answer.
+//!
+//! - What there is: [`organization`], [`workspace`], [`variable`], [`configuration`], [`run`], [`job`],
+//!   [`state_version`], [`user`], [`log`], [`event`], [`blob`]; each a [`record`].
+//! - What may happen: [`run`] (the machine and the queue), [`state`] (serials and lineages), [`access`].
+//! - What clients see: [`jsonapi`], [`plan`].
 
+pub mod access;
+pub mod blob;
 pub mod cipher;
+pub mod configuration;
+pub mod error;
+pub mod event;
+pub mod hcl;
 pub mod id;
+pub mod job;
+pub mod jsonapi;
+pub mod log;
+pub mod name;
+pub mod organization;
+pub mod plan;
 pub mod record;
+pub mod run;
 pub mod secret;
+pub mod state;
+pub mod state_version;
 pub mod time;
+pub mod user;
+pub mod variable;
+pub mod version;
+pub mod workspace;
+
+/// All kinds, each after those it refers to: the order in which tables are made.
+pub static KINDS: &[&record::Kind] = &[
+    &organization::ORGANIZATIONS,
+    &user::USERS,
+    &organization::PROJECTS,
+    &organization::MEMBERSHIPS,
+    &user::TOKENS,
+    &user::SESSIONS,
+    &user::AUTHORIZATION_CODES,
+    &blob::BLOBS,
+    &workspace::WORKSPACES,
+    &variable::VARIABLES,
+    &configuration::CONFIGURATION_VERSIONS,
+    &run::RUNS,
+    &job::JOBS,
+    &log::LOG_CHUNKS,
+    &event::RUN_EVENTS,
+    &state_version::STATE_VERSIONS,
+    &state_version::STATE_OUTPUTS,
+];

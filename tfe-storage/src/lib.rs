@@ -1,1 +1,17 @@
-//! Being written.
+//! Storage: records, blobs and secrets, each behind a small trait that an embedder can bring an own backend for.
+//!
+//! There are no repositories. A [`Store`] knows records of described kinds ([`tfe_core::record::Kind`]), answers
+//! [`Query`]s and commits [`Batch`]es; everything typed is sugar in [`StoreExt`]. Three methods make a backend, and
+//! the suite in `testing` (feature `testing`) says whether it keeps the promises.
+
+mod batch;
+mod error;
+mod memory;
+mod query;
+mod store;
+
+pub use batch::{Batch, MAX_INDEXED_BYTES, MAX_WRITES, Write};
+pub use error::{Error, Result};
+pub use memory::MemoryStore;
+pub use query::{Direction, Filter, MAX_CHOICES, MAX_PAGE, MAX_VALUE_BYTES, Query, Sort};
+pub use store::{FIRST_VERSION, List, MAX_UPDATE_ATTEMPTS, Page, Store, StoreExt, StoredRecord, Versioned};

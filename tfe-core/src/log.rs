@@ -1,0 +1,39 @@
+//! The log of a phase while it grows: numbered chunks, joined into one blob when the phase ends.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::Id, record, record::Field, run::Run, secret::Sealed, time::Timestamp};
+
+/// A piece of a log. Its id is made of the phase's id and the offset, so that a piece sent twice is stored once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LogChunk {
+    /// See [`LogChunk::id_for`].
+    pub id: Id<LogChunk>,
+    /// When it came.
+    pub created_at: Timestamp,
+    /// The run.
+    pub run_id: Id<Run>,
+    /// The id of the plan or apply.
+    pub log: String,
+    /// Where in the log it begins, in bytes.
+    pub offset: u64,
+    /// How many bytes it holds.
+    pub length: u64,
+    /// The bytes, sealed by the vault.
+    pub content: Sealed,
+}
+
+/// Largest piece in bytes: what the CLI asks for at once.
+pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
+
+record!(LogChunk, LOG_CHUNKS = "log_chunks", prefix: "log",
+    fields: [Field::refers("run_id", &["run_id"], "runs"), Field::at("log", &["log"])],
+    unique: [],
+    indexes: [&["log"], &["run_id"]]);
+
+impl LogChunk {
+    /// The id of the chunk of a log at an offset; ids of one log sort by offset.
+    pub fn id_for(log: &str, offset: u64) -> Id<Self> {
+        Id::from(format!("{log}.{offset:012}"))
+    }
+}

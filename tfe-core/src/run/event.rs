@@ -1,0 +1,77 @@
+//! What can happen to a run.
+
+use crate::{id::Id, plan::Summary, run::Phase, user::User};
+
+/// A fact or a request; the machine says what follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The workspace's queue let it go on.
+    Admitted,
+    /// A runner took the job of its phase.
+    Claimed,
+    /// The job of its phase ended.
+    Ended(Result),
+    /// The runner of its phase is gone. `retry` says whether the job may be started again.
+    RunnerLost {
+        /// Whether attempts are left; an apply is never started again whatever this says.
+        retry: bool,
+    },
+    /// It cannot go on, for a reason outside the engine.
+    Failed {
+        /// The reason, for people.
+        reason: String,
+    },
+    /// A person wants the plan applied.
+    ConfirmRequested {
+        /// Who, if it was a person.
+        by: Option<Id<User>>,
+    },
+    /// A person does not want the plan applied.
+    DiscardRequested,
+    /// A person wants it to stop and save what it has.
+    CancelRequested,
+    /// A person wants it to stop at once.
+    ForceCancelRequested,
+}
+
+/// How the job of a phase ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Result {
+    /// It did what it should.
+    Finished(Summary),
+    /// It failed.
+    Failed {
+        /// The reason, for people.
+        reason: String,
+        /// What happened before.
+        summary: Summary,
+    },
+    /// It was interrupted on request.
+    Interrupted(Summary),
+}
+
+impl Event {
+    /// A short name for messages: "a run that is … cannot be …".
+    pub(super) fn verb(&self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Claimed => "claimed",
+            Self::Ended(_) => "ended",
+            Self::RunnerLost { .. } => "lost by its runner",
+            Self::Failed { .. } => "failed",
+            Self::ConfirmRequested { .. } => "applied",
+            Self::DiscardRequested => "discarded",
+            Self::CancelRequested => "canceled",
+            Self::ForceCancelRequested => "force-canceled",
+        }
+    }
+}
+
+impl From<Phase> for &'static str {
+    fn from(phase: Phase) -> Self {
+        match phase {
+            Phase::Plan => "plan",
+            Phase::Apply => "apply",
+        }
+    }
+}

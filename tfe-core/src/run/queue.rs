@@ -1,0 +1,21 @@
+//! The queue of a workspace: which waiting runs may go on now.
+
+use super::{Run, Status};
+use crate::workspace::Workspace;
+
+/// The waiting runs that may go on, in the order in which to admit them.
+///
+/// Plan-only runs and plans to be saved change nothing and never wait. Of the others at most one is admitted, and only
+/// while nobody holds the workspace: a confirmed saved plan first, since a person waits for it, else the oldest.
+pub fn admissible<'r>(workspace: &Workspace, waiting: impl IntoIterator<Item = &'r Run>) -> Vec<&'r Run> {
+    let mut waiting: Vec<&Run> = waiting.into_iter().filter(|run| run.waits_for_workspace()).collect();
+    waiting.sort_by_key(|run| (run.status != Status::Confirmed, run.sequence));
+    let (exclusive, free): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|run| needs_workspace(run));
+    let is_free = workspace.lock.is_none() && workspace.current_run_id.is_none();
+    free.into_iter().chain(exclusive.into_iter().take(usize::from(is_free))).collect()
+}
+
+/// Whether the run, once admitted, holds the workspace.
+pub(super) fn needs_workspace(run: &Run) -> bool {
+    run.status == Status::Confirmed || !(run.options.plan_only || run.options.save_plan)
+}
