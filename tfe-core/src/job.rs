@@ -73,8 +73,9 @@ record!(Job, JOBS = "jobs", prefix: "job",
         Field::refers("run_id", &["run_id"], "runs"),
         Field::at("phase", &["phase"]),
         Field::at("status", &["status"]),
+        Field::at("token_digest", &["token_digest"]),
     ],
-    unique: [&["run_id", "phase"]],
+    unique: [&["run_id", "phase"], &["token_digest"]],
     indexes: [&["status"]]);
 
 impl Job {

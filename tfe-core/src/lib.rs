@@ -16,6 +16,7 @@ pub mod error;
 pub mod event;
 pub mod hcl;
 pub mod id;
+pub mod installation;
 pub mod job;
 pub mod jsonapi;
 pub mod log;
@@ -35,6 +36,7 @@ pub mod workspace;
 
 /// All kinds, each after those it refers to: the order in which tables are made.
 pub static KINDS: &[&record::Kind] = &[
+    &installation::INSTALLATIONS,
     &organization::ORGANIZATIONS,
     &user::USERS,
     &organization::PROJECTS,

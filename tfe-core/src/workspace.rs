@@ -39,6 +39,8 @@ pub struct Workspace {
     pub lock: Option<Lock>,
     /// The run that may change the state; at most one, and it holds the lock.
     pub current_run_id: Option<Id<Run>>,
+    /// The run that was current last; what clients see as `current-run`.
+    pub latest_run_id: Option<Id<Run>>,
     /// The number of the newest run; the queue's order.
     pub run_count: u64,
     /// The newest state that is whole.

@@ -1,5 +1,7 @@
 //! What a commit does: writes that happen together or not at all.
 
+use std::borrow::Borrow;
+
 use serde_json::Value;
 use tfe_core::record::{Field, Kind, Record};
 
@@ -21,7 +23,7 @@ pub struct Batch {
 }
 
 /// One write of a batch. Those with a version fail with [`Error::Conflict`] unless the record is at that version.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Write {
     /// Adds a record, which begins at [`FIRST_VERSION`].
     Insert(&'static Kind, StoredRecord),
@@ -59,7 +61,8 @@ impl Batch {
     }
 
     /// Replaces `current` by `next`, which must have the same id.
-    pub fn update<T: Record>(self, current: &Versioned<T>, next: &T) -> Self {
+    pub fn update<T: Record>(self, current: &Versioned<T>, next: impl Borrow<T>) -> Self {
+        let next = next.borrow();
         debug_assert_eq!(current.key(), next.key(), "an update keeps the id");
         self.with(Write::Update(T::KIND, stored(next, current.version)))
     }
@@ -104,6 +107,7 @@ impl Batch {
             return Err(invalid(first.kind(), format!("a batch has at most {MAX_WRITES} writes")));
         }
         for write in &self.writes {
+            check_id(write.kind(), write.id())?;
             if let Write::Insert(kind, record) | Write::Update(kind, record) = write {
                 check_record(kind, record)?;
             }
@@ -140,10 +144,14 @@ fn stored<T: Record>(record: &T, version: u64) -> StoredRecord {
     StoredRecord { id: record.key().to_owned(), created_at: record.created_at(), version, body }
 }
 
-fn check_record(kind: &'static Kind, record: &StoredRecord) -> Result<()> {
-    if record.id.len() > MAX_INDEXED_BYTES || has_nul_text(&record.id) {
-        return Err(invalid(kind, "the id is too long or holds a NUL".to_owned()));
+fn check_id(kind: &'static Kind, id: &str) -> Result<()> {
+    if id.len() > MAX_INDEXED_BYTES || has_nul_text(id) {
+        return Err(invalid(kind, format!("the id has more than {MAX_INDEXED_BYTES} bytes or holds a NUL character")));
     }
+    Ok(())
+}
+
+fn check_record(kind: &'static Kind, record: &StoredRecord) -> Result<()> {
     if has_nul(&record.body) {
         return Err(invalid(kind, "the body holds a NUL character, which PostgreSQL cannot store".to_owned()));
     }

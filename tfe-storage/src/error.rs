@@ -57,6 +57,9 @@ pub enum Error {
     /// The data as a whole was made by a program that this one cannot follow. Use the newer program.
     #[error("the data does not fit this program: {0}")]
     Incompatible(String),
+    /// The address does not name a store. Correct it.
+    #[error("the store's address is wrong: {0}")]
+    Address(String),
     /// The backend cannot be reached or failed. Try again later; a commit that ended so may have happened or not.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -7,11 +7,16 @@
 mod batch;
 mod error;
 mod memory;
+mod open;
 mod query;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub mod sql;
 mod store;
+pub mod vault;
 
 pub use batch::{Batch, MAX_INDEXED_BYTES, MAX_WRITES, Write};
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
+pub use open::open_store;
 pub use query::{Direction, Filter, MAX_CHOICES, MAX_PAGE, MAX_VALUE_BYTES, Query, Sort};
 pub use store::{FIRST_VERSION, List, MAX_UPDATE_ATTEMPTS, Page, Store, StoreExt, StoredRecord, Versioned};

@@ -102,7 +102,10 @@ impl Query {
     }
 
     /// Only those that fulfil this too.
-    pub fn filter(mut self, filter: Filter) -> Self {
+    pub fn filter(mut self, mut filter: Filter) -> Self {
+        if let Filter::AnyOf(_, values) = &mut filter {
+            values.retain(|value| !is_hopeless(value));
+        }
         self.filters.push(filter);
         self
     }
@@ -172,11 +175,15 @@ impl Filter {
     }
 
     fn matches_nothing(&self) -> bool {
-        let hopeless = |value: &String| value.contains('\0') || value.len() > MAX_VALUE_BYTES;
         match self {
-            Self::Equals(_, value) | Self::Contains(_, value) => hopeless(value),
-            Self::AnyOf(_, values) => values.iter().all(hopeless),
+            Self::Equals(_, value) | Self::Contains(_, value) => is_hopeless(value),
+            Self::AnyOf(_, values) => values.is_empty(),
             Self::IsNull(_) => false,
         }
     }
+}
+
+/// Whether no record can match the value, by the rules of [`Query::matches_nothing`].
+fn is_hopeless(value: &str) -> bool {
+    value.contains('\0') || value.len() > MAX_VALUE_BYTES
 }

@@ -180,6 +180,7 @@ fn every_move_of_the_table_is_made_by_some_event() {
         Event::Ended(PhaseResult::Finished(summary(true))),
         Event::Ended(PhaseResult::Finished(summary(false))),
         Event::Ended(PhaseResult::Failed { reason: String::new(), summary: summary(false) }),
+        Event::Ended(PhaseResult::Interrupted(summary(false))),
         Event::RunnerLost { retry: true },
         Event::Failed { reason: String::new() },
         Event::ConfirmRequested { by: None },
@@ -199,7 +200,6 @@ fn every_move_of_the_table_is_made_by_some_event() {
             }
         }
     }
-    // A pending run fails only in later stages that are not events of the engine; everything else must be reachable.
     for status in Status::ALL {
         for next in status.successors() {
             let expected = (status.as_str(), next.as_str());
@@ -239,6 +239,7 @@ fn workspace() -> Workspace {
         tag_index: String::new(),
         lock: None,
         current_run_id: None,
+        latest_run_id: None,
         run_count: 0,
         current_state_version_id: None,
         resource_count: 0,

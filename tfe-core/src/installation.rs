@@ -1,0 +1,27 @@
+//! The installation itself: one record.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{id::Id, record, secret::Sealed, time::Timestamp};
+
+/// What belongs to the installation as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Installation {
+    /// Always [`Installation::only_id`].
+    pub id: Id<Installation>,
+    /// When it was set up.
+    pub created_at: Timestamp,
+    /// Distinguishes this installation from others, for directories and names outside of the store.
+    pub name: String,
+    /// The key that signs upload and download addresses, as hex, sealed by the vault.
+    pub signing_key: Sealed,
+}
+
+record!(Installation, INSTALLATIONS = "installations", prefix: "installation", fields: [], unique: [], indexes: []);
+
+impl Installation {
+    /// The id of the one record.
+    pub fn only_id() -> Id<Self> {
+        Id::from("installation-this")
+    }
+}

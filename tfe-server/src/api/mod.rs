@@ -1,0 +1,41 @@
+//! The API, one file per resource. Each has the same parts in the same order: routes, attributes, handlers, rendering.
+
+mod account;
+mod applies;
+mod configurations;
+mod discovery;
+mod organizations;
+mod outputs;
+mod plans;
+mod projects;
+mod runs;
+mod signed;
+mod states;
+mod tags;
+mod tokens;
+mod variables;
+mod workspace_lock;
+mod workspaces;
+
+use crate::http::routes::Routes;
+
+/// All routes of the API.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .and(discovery::routes())
+        .and(account::routes())
+        .and(tokens::routes())
+        .and(organizations::routes())
+        .and(projects::routes())
+        .and(workspaces::routes())
+        .and(workspace_lock::routes())
+        .and(tags::routes())
+        .and(variables::routes())
+        .and(configurations::routes())
+        .and(runs::routes())
+        .and(plans::routes())
+        .and(applies::routes())
+        .and(states::routes())
+        .and(outputs::routes())
+        .and(signed::routes())
+}

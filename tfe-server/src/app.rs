@@ -1,0 +1,87 @@
+//! The parts of a running system, in one handle that every handler and loop holds.
+
+use std::{fmt, ops::Deref, sync::Arc};
+
+use tfe_core::{
+    id::{Entropy, Id, Identified},
+    time::{Clock, Timestamp},
+};
+use tfe_queue::{Queue, Signals};
+use tfe_storage::{Blobs, Store, Vault};
+
+use crate::http::signed::Signer;
+
+/// A cheap handle to the parts of the system.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts.
+pub struct Parts {
+    /// Records: the truth.
+    pub store: Arc<dyn Store>,
+    /// Large content.
+    pub blobs: Blobs,
+    /// Secrets.
+    pub vault: Arc<dyn Vault>,
+    /// Hints to background loops.
+    pub queue: Arc<dyn Queue>,
+    /// Wake-ups for those who wait for a change.
+    pub signals: Arc<dyn Signals>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Chance for ids and tokens.
+    pub entropy: Arc<dyn Entropy>,
+    /// Makes addresses that need no token.
+    pub(crate) signer: Signer,
+    /// What the operator chose.
+    pub settings: Settings,
+}
+
+/// What the operator of a server chose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Under which URL clients reach the server; none to take it from each request.
+    pub public_url: Option<String>,
+    /// Whether connections are encrypted here, so that a URL taken from a request begins with `https`.
+    pub tls: bool,
+    /// Largest configuration archive.
+    pub max_configuration_bytes: u64,
+    /// Largest state.
+    pub max_state_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { public_url: None, tls: false, max_configuration_bytes: 512 << 20, max_state_bytes: 512 << 20 }
+    }
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new id.
+    pub fn new_id<T: Identified>(&self) -> Id<T> {
+        Id::generate(self.entropy.as_ref())
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").field("store", &self.store).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

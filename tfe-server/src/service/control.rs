@@ -1,0 +1,285 @@
+//! The control plane as runners see it, in-process: who has which job, and what their reports do.
+//!
+//! Each call names the job, the fencing token and the run token. A call of someone who lost the job ends with
+//! [`ControlError::Fenced`], also when the loss happens while the call is on its way: what it writes is committed
+//! together with the job at the version that was checked.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use futures::StreamExt;
+use tfe_core::{
+    blob::Blob,
+    configuration::ConfigurationVersion,
+    id::Id,
+    job::{Job, JobStatus},
+    run::{Effect, Event, Phase, PhaseResult, Run},
+    secret::Secret,
+    state_version::StateVersion,
+    workspace::Workspace,
+};
+use tfe_runner::{
+    control::{ByteStream, Control, ControlError, Ticket},
+    job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
+};
+use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
+
+use super::{assignments, logs, runs, states, tokens};
+use crate::{app::App, error::ApiError};
+
+/// Most queued jobs that one claim looks at.
+const MAX_QUEUED: u64 = 100;
+/// Largest artifact of a plan.
+const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
+/// How often a call is decided anew because the job changed in between.
+const MAX_ATTEMPTS: u32 = 20;
+
+/// The door for runners in the same process.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalControl {
+    app: App,
+}
+
+/// A job whose ticket was checked, and its run.
+struct Held {
+    job: Versioned<Job>,
+    run: Versioned<Run>,
+}
+
+impl LocalControl {
+    pub(crate) fn new(app: App) -> Self {
+        Self { app }
+    }
+
+    /// Takes the first queued job that nobody else is faster for: applies before plans, then by age.
+    async fn try_claim(&self, runner: &RunnerInfo) -> Result<Option<Assignment>, ApiError> {
+        let queued = Query::of::<Job>().equals("status", "queued").limit(MAX_QUEUED);
+        let mut queued = self.app.store.list::<Job>(queued).await?.items;
+        queued.sort_by_key(|job| (job.phase != Phase::Apply, job.created_at));
+        for job in queued {
+            if let Some(assignment) = self.take(runner, &job).await? {
+                return Ok(Some(assignment));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn take(&self, runner: &RunnerInfo, job: &Versioned<Job>) -> Result<Option<Assignment>, ApiError> {
+        let Some(run) = self.app.store.find::<Run>(job.run_id.as_str()).await? else { return Ok(None) };
+        let token = tokens::new_secret(&self.app);
+        let mut claimed = job.record.clone().claimed(&runner.name, self.app.now());
+        claimed.token_digest = Some(tokens::digest(token.expose()));
+        let also = Batch::new().update(job, &claimed);
+        match runs::try_step(&self.app, &run, &Event::Claimed, None, also, |run| run).await {
+            Ok(Some(run)) => Ok(Some(self.assignment(&claimed, &run, token).await?)),
+            Ok(None) | Err(ApiError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn try_adopt(&self, runner: &RunnerInfo, id: &Id<Job>) -> Result<Option<Assignment>, ApiError> {
+        let Some(job) = self.app.store.find::<Job>(id.as_str()).await? else { return Ok(None) };
+        let is_ours = job.status == JobStatus::Claimed && job.lease.as_ref().is_some_and(|lease| lease.holder == runner.name);
+        let Some(run) = self.app.store.find::<Run>(job.run_id.as_str()).await?.filter(|_| is_ours) else { return Ok(None) };
+        let token = tokens::new_secret(&self.app);
+        let mut adopted = job.record.clone().claimed(&runner.name, self.app.now());
+        adopted.attempts = job.attempts;
+        adopted.token_digest = Some(tokens::digest(token.expose()));
+        match self.app.store.commit(Batch::new().update(&job, &adopted)).await {
+            Ok(()) => Ok(Some(self.assignment(&adopted, &run, token).await?)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn assignment(&self, job: &Job, run: &Run, run_token: Secret) -> Result<Assignment, ApiError> {
+        let key = self.app.vault.open(&runs::spool_context(&job.id), &job.spool_key).await?;
+        Ok(Assignment {
+            job: job.id.clone(),
+            run: run.id.clone(),
+            phase: job.phase,
+            fencing_token: job.fencing_token,
+            run_token,
+            spool_key: Secret::from(STANDARD.encode(&*key)),
+            spec: assignments::spec(&self.app, run).await?,
+        })
+    }
+
+    /// The job and its run, if the ticket is in force.
+    async fn held(&self, ticket: &Ticket) -> Result<Held, ControlError> {
+        let job = self.app.store.find::<Job>(ticket.job.as_str()).await.map_err(unavailable)?.ok_or(ControlError::Fenced)?;
+        let digest = tokens::digest(ticket.run_token.expose());
+        let is_in_force = job.status == JobStatus::Claimed && job.fencing_token == ticket.fencing_token && job.token_digest == Some(digest);
+        if !is_in_force {
+            return Err(ControlError::Fenced);
+        }
+        let run = self.app.store.find::<Run>(job.run_id.as_str()).await.map_err(unavailable)?.ok_or(ControlError::Fenced)?;
+        Ok(Held { job, run })
+    }
+
+    /// Commits what `decide` makes of the held job and run, again when something changed in between.
+    async fn commit(&self, ticket: &Ticket, decide: impl Fn(&Held) -> Batch + Send + Sync) -> Result<(), ControlError> {
+        for _ in 0..MAX_ATTEMPTS {
+            let held = self.held(ticket).await?;
+            match self.app.store.commit(decide(&held)).await {
+                Ok(()) => return Ok(()),
+                Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(unavailable(error)),
+            }
+        }
+        Err(unavailable(std::io::Error::other("too much changed at the same time")))
+    }
+
+    async fn blob(&self, id: &Id<Blob>) -> Result<ByteStream, ControlError> {
+        let blob = self.app.store.find::<Blob>(id.as_str()).await.map_err(unavailable)?;
+        let blob = blob.ok_or_else(|| ControlError::Refused("the content is gone".to_owned()))?;
+        Ok(self.app.blobs.read(&blob, None).await.map_err(unavailable)?.boxed())
+    }
+
+    async fn end(&self, ticket: &Ticket, outcome: &Outcome) -> Result<Option<Run>, ControlError> {
+        let held = self.held(ticket).await?;
+        let event = Event::Ended(result(outcome));
+        let settled = states::settled(&self.app, &held.run).await.map_err(refused)?;
+        let finished = held.job.record.clone().finished();
+        // The step retires whatever other job the run has; this one is written here, at the version that was checked.
+        let also = Batch::new().update(&held.job, &finished).and(settled);
+        runs::try_step(&self.app, &held.run, &event, None, also, |run| run).await.map_err(refused)
+    }
+}
+
+#[async_trait]
+impl Control for LocalControl {
+    async fn claim(&self, runner: &RunnerInfo, wait: Duration) -> Result<Option<Assignment>, ControlError> {
+        let mut watch = self.app.signals.watch(runs::JOBS_TOPIC);
+        if let Some(assignment) = self.try_claim(runner).await.map_err(refused)? {
+            return Ok(Some(assignment));
+        }
+        watch.changed(wait).await;
+        self.try_claim(runner).await.map_err(refused)
+    }
+
+    async fn adopt(&self, runner: &RunnerInfo, job: &Id<Job>) -> Result<Assignment, ControlError> {
+        self.try_adopt(runner, job).await.map_err(refused)?.ok_or(ControlError::Fenced)
+    }
+
+    async fn heartbeat(&self, ticket: &Ticket) -> Result<Directive, ControlError> {
+        let now = self.app.now();
+        self.commit(ticket, |held| Batch::new().update(&held.job, &held.job.record.clone().renewed(now))).await?;
+        Ok(directive(&self.held(ticket).await?.run))
+    }
+
+    async fn await_directive(&self, ticket: &Ticket, wait: Duration) -> Result<Directive, ControlError> {
+        let run = self.held(ticket).await?.run;
+        let mut watch = self.app.signals.watch(&runs::run_topic(&run.id));
+        match directive(&self.held(ticket).await?.run) {
+            Directive::Continue => {
+                watch.changed(wait).await;
+                Ok(directive(&self.held(ticket).await?.run))
+            }
+            directive => Ok(directive),
+        }
+    }
+
+    async fn configuration(&self, ticket: &Ticket) -> Result<ByteStream, ControlError> {
+        let held = self.held(ticket).await?;
+        let id = held.run.configuration_version_id.as_str();
+        let version = self.app.store.find::<ConfigurationVersion>(id).await.map_err(unavailable)?;
+        let archive = version.and_then(|version| version.archive.clone());
+        self.blob(&archive.ok_or_else(|| ControlError::Refused("the configuration is gone".to_owned()))?).await
+    }
+
+    async fn state(&self, ticket: &Ticket) -> Result<Option<Bytes>, ControlError> {
+        let held = self.held(ticket).await?;
+        let workspace = self.app.store.find::<Workspace>(held.run.workspace_id.as_str()).await.map_err(unavailable)?;
+        let Some(id) = workspace.and_then(|workspace| workspace.current_state_version_id.clone()) else { return Ok(None) };
+        let version = self.app.store.find::<StateVersion>(id.as_str()).await.map_err(unavailable)?;
+        let Some(content) = version.and_then(|version| version.content.clone()) else { return Ok(None) };
+        let blob = self.app.store.find::<Blob>(content.as_str()).await.map_err(unavailable)?;
+        let blob = blob.ok_or_else(|| ControlError::Refused("the state's content is gone".to_owned()))?;
+        let bytes = self.app.blobs.read_all(&blob, self.app.settings.max_state_bytes).await.map_err(unavailable)?;
+        Ok(Some(bytes))
+    }
+
+    async fn artifact(&self, ticket: &Ticket, kind: ArtifactKind) -> Result<Option<ByteStream>, ControlError> {
+        match self.held(ticket).await?.run.artifacts.get(kind.as_str()) {
+            Some(id) => Ok(Some(self.blob(id).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn save_artifact(&self, ticket: &Ticket, kind: ArtifactKind, content: ByteStream) -> Result<(), ControlError> {
+        self.held(ticket).await?;
+        let id = self.app.new_id::<Blob>();
+        let blob = self.app.blobs.put(id, self.app.now(), content, MAX_ARTIFACT_BYTES).await.map_err(|error| refused(error.into()))?;
+        self.commit(ticket, |held| {
+            let mut run = held.run.record.clone();
+            run.artifacts.insert(kind.as_str().to_owned(), blob.id.clone());
+            Batch::new().check(&held.job).insert(&blob).update(&held.run, &run)
+        })
+        .await
+    }
+
+    async fn log_length(&self, ticket: &Ticket) -> Result<u64, ControlError> {
+        let held = self.held(ticket).await?;
+        logs::length(&self.app, &held.run, held.job.phase).await.map_err(refused)
+    }
+
+    async fn append_log(&self, ticket: &Ticket, offset: u64, content: Bytes) -> Result<(), ControlError> {
+        let held = self.held(ticket).await?;
+        logs::append(&self.app, &held.run, held.job.phase, offset, &content).await.map_err(refused)
+    }
+
+    async fn save_state(&self, ticket: &Ticket, content: Bytes) -> Result<(), ControlError> {
+        let held = self.held(ticket).await?;
+        states::save_from_run(&self.app, &held.run, content).await.map_err(refused)
+    }
+
+    async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), ControlError> {
+        for _ in 0..MAX_ATTEMPTS {
+            if let Some(run) = self.end(ticket, &outcome).await? {
+                let app = self.app.clone();
+                tokio::spawn(async move { super::after_phase(&app, &run).await });
+                return Ok(());
+            }
+        }
+        Err(unavailable(std::io::Error::other("too much changed at the same time")))
+    }
+
+    async fn is_over(&self, run: &Id<Run>) -> Result<bool, ControlError> {
+        let run = self.app.store.find::<Run>(run.as_str()).await.map_err(unavailable)?;
+        Ok(run.is_none_or(|run| run.status.is_final()))
+    }
+}
+
+/// What a run's effects mean for the runner that is at work on it.
+fn directive(run: &Run) -> Directive {
+    run.effects().iter().fold(Directive::Continue, |directive, effect| match effect {
+        Effect::Interrupt(_) => Directive::Interrupt,
+        Effect::Kill(_) => Directive::Kill,
+        Effect::Dispatch(_) | Effect::Retire | Effect::Release => directive,
+    })
+}
+
+fn result(outcome: &Outcome) -> PhaseResult {
+    match outcome {
+        Outcome::Planned { summary } | Outcome::Applied { summary } => PhaseResult::Finished(*summary),
+        Outcome::Failed { message, summary } => PhaseResult::Failed { reason: message.clone(), summary: *summary },
+        Outcome::Canceled { summary } => PhaseResult::Interrupted(*summary),
+    }
+}
+
+fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ControlError {
+    ControlError::Unavailable(error.into())
+}
+
+/// What a runner can do about an error: nothing about a wrong request, try again about everything else.
+fn refused(error: ApiError) -> ControlError {
+    match error {
+        ApiError::Invalid(_) | ApiError::BadRequest(_) | ApiError::Refused(_) | ApiError::State(_) | ApiError::TooLarge { .. } => {
+            ControlError::Refused(error.to_string())
+        }
+        ApiError::NotFound => ControlError::Fenced,
+        other => unavailable(other),
+    }
+}

@@ -1,0 +1,188 @@
+//! Logs: pieces while a phase is at work, one blob afterwards; read by offset as the CLI does.
+//!
+//! What is stored is exactly what the runner sent. The frame that the CLI looks for, STX before the first byte and ETX
+//! after the last (contract 1.6), is added on reading: whether the end is shown follows from the phase's status in the
+//! run's record, so a reader can never see the end of a log before the status that belongs to it (contract 1.7).
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use tfe_core::{
+    id::Id,
+    log::{LogChunk, MAX_CHUNK_BYTES},
+    run::{Phase, Run},
+};
+use tfe_storage::{Batch, Direction, Error, Query, Sort, StoreExt, Versioned};
+
+use super::runs::log_topic;
+use crate::{app::App, error::ApiError};
+
+/// Begins a log for the CLI's reader.
+const STX: u8 = 0x02;
+/// Ends a log for the CLI's reader.
+const ETX: u8 = 0x03;
+/// Largest log; a configuration that prints more is cut, with a line that says so.
+pub(crate) const MAX_LOG_BYTES: u64 = 256 << 20;
+/// How many pieces are read from the store at once.
+const PIECES_AT_ONCE: u64 = 64;
+
+/// A part of a framed log.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The bytes from the wanted offset on.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether more will come.
+    pub(crate) is_open: bool,
+}
+
+/// How many bytes of a phase's log are stored.
+pub(crate) async fn length(app: &App, run: &Run, phase: Phase) -> Result<u64, ApiError> {
+    if let Some(blob) = &run.phase(phase).log {
+        return Ok(app.store.find::<tfe_core::blob::Blob>(blob.as_str()).await?.map_or(0, |blob| blob.size));
+    }
+    let last = pieces(run.phase_id(phase)).sort(Sort::Id, Direction::Descending).limit(1);
+    let last = app.store.list::<LogChunk>(last).await?.items.pop();
+    Ok(last.map_or(0, |chunk| chunk.offset + chunk.length))
+}
+
+/// Appends at `offset`. What is stored already is not stored again; a gap is refused.
+pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8]) -> Result<(), ApiError> {
+    let stored = length(app, run, phase).await?;
+    if offset > stored {
+        return Err(ApiError::BadRequest(format!("the log has {stored} bytes; continue there")));
+    }
+    let known = usize::try_from(stored - offset).unwrap_or(usize::MAX).min(content.len());
+    let room = usize::try_from(MAX_LOG_BYTES.saturating_sub(stored)).unwrap_or(usize::MAX);
+    let log = run.phase_id(phase);
+    let mut offset = stored;
+    for piece in content[known..].chunks(MAX_CHUNK_BYTES).take_while(|piece| piece.len() <= room) {
+        let id = LogChunk::id_for(log, offset);
+        let content = app.vault.seal(&context(&id), piece).await?;
+        let length = piece.len() as u64;
+        let chunk = LogChunk { id, created_at: app.now(), run_id: run.id.clone(), log: log.to_owned(), offset, length, content };
+        match app.store.commit(Batch::new().insert(&chunk)).await {
+            // The same piece was sent twice at once.
+            Ok(()) | Err(Error::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        offset += length;
+    }
+    app.signals.notify(&log_topic(log));
+    Ok(())
+}
+
+/// Up to `limit` bytes of the framed log from `offset`.
+pub(crate) async fn read(app: &App, run: &Run, phase: Phase, offset: u64, limit: usize) -> Result<Part, ApiError> {
+    let is_open = !run.phase(phase).status.is_final();
+    let mut bytes = if offset == 0 { vec![STX] } else { Vec::new() };
+    // Offsets count the STX, the stored log does not have it.
+    bytes.extend(content(app, run, phase, offset.saturating_sub(1), limit.saturating_sub(bytes.len())).await?);
+    let end = offset + bytes.len() as u64;
+    if !is_open && bytes.len() < limit && end == length(app, run, phase).await? + 1 {
+        bytes.push(ETX);
+    }
+    if bytes == [STX] && is_open {
+        // An opening alone would make the reader look for a body at once.
+        bytes.clear();
+    }
+    Ok(Part { bytes, is_open })
+}
+
+/// Joins the pieces of a phase that is over into one blob. Doing it twice does no harm.
+pub(crate) async fn join(app: &App, run_id: &Id<Run>, phase: Phase) -> Result<(), ApiError> {
+    let Some(run) = app.store.find::<Run>(run_id.as_str()).await? else { return Ok(()) };
+    if !run.phase(phase).status.is_final() {
+        return Ok(());
+    }
+    if run.phase(phase).log.is_none() {
+        let total = length(app, &run, phase).await?;
+        let blob = app.blobs.put(app.new_id(), app.now(), all_pieces(app, &run, phase), total).await?;
+        let mut joined = run.record.clone();
+        joined.phase_mut(phase).log = Some(blob.id.clone());
+        match app.store.commit(Batch::new().insert(&blob).update(&run, &joined)).await {
+            Ok(()) => {}
+            Err(error) => {
+                app.blobs.delete(&blob.id).await?;
+                return if matches!(error, Error::Conflict { .. }) { Ok(()) } else { Err(error.into()) };
+            }
+        }
+    }
+    remove_pieces(app, run.phase_id(phase)).await
+}
+
+async fn remove_pieces(app: &App, log: &str) -> Result<(), ApiError> {
+    loop {
+        let chunks = app.store.list::<LogChunk>(pieces(log).limit(PIECES_AT_ONCE)).await?.items;
+        if chunks.is_empty() {
+            return Ok(());
+        }
+        match app.store.commit(chunks.iter().fold(Batch::new(), Batch::delete)).await {
+            Ok(()) | Err(Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+async fn content(app: &App, run: &Run, phase: Phase, from: u64, limit: usize) -> Result<Vec<u8>, ApiError> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    if let Some(id) = &run.phase(phase).log {
+        let blob = app.store.find::<tfe_core::blob::Blob>(id.as_str()).await?.ok_or(ApiError::NotFound)?;
+        let to = (from + limit as u64).min(blob.size);
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let parts: Vec<Bytes> = app.blobs.read(&blob, Some(from..to)).await?.try_collect().await.map_err(ApiError::internal)?;
+        return Ok(parts.concat());
+    }
+    let mut found = Vec::new();
+    for chunk in chunks_from(app, run.phase_id(phase), from).await? {
+        if found.len() >= limit {
+            break;
+        }
+        let skip = usize::try_from((from + found.len() as u64).saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
+        let bytes = app.vault.open(&context(&chunk.id), &chunk.content).await?;
+        found.extend_from_slice(bytes.get(skip..).unwrap_or_default());
+    }
+    found.truncate(limit);
+    Ok(found)
+}
+
+/// The pieces that hold the bytes from `from` on, as far as one reader takes at once. Readers follow the end, so the
+/// search goes backwards from there.
+async fn chunks_from(app: &App, log: &str, from: u64) -> Result<Vec<Versioned<LogChunk>>, ApiError> {
+    let mut found: Vec<Versioned<LogChunk>> = Vec::new();
+    let mut skip = 0;
+    loop {
+        let query = pieces(log).sort(Sort::Id, Direction::Descending).page(skip, PIECES_AT_ONCE);
+        let page = app.store.list::<LogChunk>(query).await?.items;
+        let done = page.len() < usize::try_from(PIECES_AT_ONCE).unwrap_or(usize::MAX) || page.iter().any(|chunk| chunk.offset <= from);
+        found.extend(page.into_iter().filter(|chunk| chunk.offset + chunk.length > from));
+        if done {
+            found.reverse();
+            return Ok(found);
+        }
+        skip += PIECES_AT_ONCE;
+    }
+}
+
+fn all_pieces(app: &App, run: &Run, phase: Phase) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + Unpin + use<> {
+    let (app, run) = (app.clone(), run.clone());
+    let parts = stream::try_unfold(0_u64, move |from| {
+        let (app, run) = (app.clone(), run.clone());
+        async move {
+            let part = content(&app, &run, phase, from, MAX_CHUNK_BYTES).await.map_err(std::io::Error::other)?;
+            let next = from + part.len() as u64;
+            Ok((!part.is_empty()).then(|| (Bytes::from(part), next)))
+        }
+    });
+    parts.boxed()
+}
+
+fn pieces(log: &str) -> Query {
+    Query::of::<LogChunk>().equals("log", log)
+}
+
+fn context(id: &Id<LogChunk>) -> String {
+    format!("log:{id}")
+}

@@ -1,0 +1,262 @@
+//! Driving runs: every change of a run goes through [`step`].
+//!
+//! A step is one commit: the run, the workspace it holds or frees, and its jobs change together or not at all, each
+//! against the version that was read. Hints follow the commit; when they are lost, the reconciler looks by itself.
+
+use std::time::Duration;
+
+use tfe_core::{
+    configuration::ConfigurationVersion,
+    error::Refused,
+    event::RunEvent,
+    id::Id,
+    job::{Job, JobStatus},
+    run::{Effect, Event, Phase, PhaseRecord, Run, RunOptions, RunVariable, Status, admissible},
+    user::User,
+    workspace::{Lock, LockHolder, Workspace},
+};
+use tfe_queue::Hint;
+use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
+
+use crate::{app::App, error::ApiError};
+
+/// How often a step is decided anew because something changed in between: far more than there are writers of a run.
+const MAX_STEP_ATTEMPTS: u32 = 50;
+/// Longest message of a run; longer ones are cut, since some clients send whole commit messages.
+const MAX_MESSAGE_LENGTH: usize = 4096;
+/// Most waiting runs of a workspace that are looked at to admit the next ones.
+const MAX_WAITING: u64 = 1000;
+
+/// What a new run is made of.
+#[derive(Debug)]
+pub(crate) struct NewRun {
+    pub(crate) configuration: Id<ConfigurationVersion>,
+    pub(crate) options: RunOptions,
+    pub(crate) variables: Vec<RunVariable>,
+    pub(crate) message: String,
+    pub(crate) source: String,
+    pub(crate) created_by: Option<Id<User>>,
+}
+
+/// Queues a run. It has its place in the workspace's order when this returns, and has begun if it was its turn.
+pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) -> Result<Versioned<Run>, ApiError> {
+    let run_id = app.new_id::<Run>();
+    let variables = if new.variables.is_empty() {
+        None
+    } else {
+        let text = serde_json::to_vec(&new.variables).map_err(ApiError::internal)?;
+        Some(app.vault.seal(&variables_context(&run_id), &text).await?)
+    };
+    let mut run = Run {
+        id: run_id,
+        created_at: app.now(),
+        organization_id: Id::from(""),
+        workspace_id: workspace.clone(),
+        configuration_version_id: new.configuration,
+        sequence: 0,
+        status: Status::Pending,
+        reached: [("plan_queueable".to_owned(), app.now())].into(),
+        options: new.options,
+        variables,
+        message: new.message.chars().take(MAX_MESSAGE_LENGTH).collect(),
+        source: new.source,
+        created_by: new.created_by,
+        confirmed_by: None,
+        cancel: None,
+        error: None,
+        plan_id: app.new_id(),
+        plan: PhaseRecord::default(),
+        apply_id: app.new_id(),
+        apply: PhaseRecord::default(),
+        artifacts: [].into(),
+    };
+    for _ in 0..MAX_STEP_ATTEMPTS {
+        let current = app.store.find::<Workspace>(workspace.as_str()).await?.ok_or(ApiError::NotFound)?;
+        let mut next = current.record.clone();
+        next.run_count += 1;
+        run.sequence = next.run_count;
+        run.organization_id = next.organization_id.clone();
+        let event = history(app, &run, Status::Pending.as_str(), run.created_by.clone());
+        match app.store.commit(Batch::new().update(&current, &next).insert(&run).insert(&event)).await {
+            Err(Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+            Ok(()) => {
+                admit(app, workspace).await?;
+                return app.store.find::<Run>(run.id.as_str()).await?.ok_or(ApiError::NotFound);
+            }
+        }
+    }
+    Err(busy())
+}
+
+/// What the vault authenticates a run's variables with.
+pub(crate) fn variables_context(run: &Id<Run>) -> String {
+    format!("run-variables:{run}")
+}
+
+/// Lets the waiting runs of a workspace go on whose turn it is.
+pub(crate) async fn admit(app: &App, workspace: &Id<Workspace>) -> Result<(), ApiError> {
+    let Some(current) = app.store.find::<Workspace>(workspace.as_str()).await? else { return Ok(()) };
+    let waiting = Query::of::<Run>().equals("workspace_id", workspace).any_of("status", [Status::Pending, Status::Confirmed]).limit(MAX_WAITING);
+    let waiting = app.store.list::<Run>(waiting).await?.items;
+    let turn = admissible(&current, waiting.iter().map(|run| &run.record));
+    for run in turn {
+        match step(app, &run.id, &Event::Admitted, None, Batch::new()).await {
+            // Somebody else admitted it, cancelled it, or took the workspace.
+            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Makes a run take an event: decides, commits together with `also`, and spreads the word.
+/// `also` must hold no write of the run, its workspace or its jobs.
+pub(crate) async fn step(app: &App, id: &Id<Run>, event: &Event, actor: Option<&Id<User>>, also: Batch) -> Result<Run, ApiError> {
+    for _ in 0..MAX_STEP_ATTEMPTS {
+        let run = app.store.find::<Run>(id.as_str()).await?.ok_or(ApiError::NotFound)?;
+        if let Some(next) = try_step(app, &run, event, actor, also.clone(), |next| next).await? {
+            return Ok(next);
+        }
+    }
+    Err(busy())
+}
+
+/// One attempt of [`step`] on a run that was read; `None` if something changed in between. `finish` may add to the
+/// run what the caller commits with it.
+pub(crate) async fn try_step(
+    app: &App,
+    run: &Versioned<Run>,
+    event: &Event,
+    actor: Option<&Id<User>>,
+    also: Batch,
+    finish: impl FnOnce(Run) -> Run,
+) -> Result<Option<Run>, ApiError> {
+    let step = run.record.clone().on(event, app.now())?;
+    let next = finish(step.run);
+    let action = if next.status == run.status { "cancel_requested" } else { next.status.as_str() };
+    let entry = history(app, &next, action, actor.cloned());
+    let batch = Batch::new().update(run, &next).insert(&entry).and(also);
+    let batch = batch.and(workspace_writes(app, &next).await?).and(job_writes(app, &next, &step.effects).await?);
+    match app.store.commit(batch).await {
+        Ok(()) => {
+            announce(app, &next, &step.effects).await;
+            Ok(Some(next))
+        }
+        Err(Error::Conflict { .. } | Error::AlreadyExists { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the workspace must look like after the step: held by the run exactly while the run needs it.
+async fn workspace_writes(app: &App, run: &Run) -> Result<Batch, ApiError> {
+    let Some(current) = app.store.find::<Workspace>(run.workspace_id.as_str()).await? else { return Ok(Batch::new()) };
+    let mut next = current.record.clone();
+    let holder = LockHolder::Run(run.id.clone());
+    let is_current = current.current_run_id.as_ref() == Some(&run.id);
+    if run.holds_workspace() && !is_current {
+        if current.current_run_id.is_some() || current.lock.is_some() {
+            return Err(Refused::because("another run or person holds the workspace").into());
+        }
+        next.current_run_id = Some(run.id.clone());
+        next.latest_run_id = Some(run.id.clone());
+        next.lock = Some(Lock { holder, reason: format!("Locked by run {}", run.id), since: app.now() });
+    } else if !run.holds_workspace() && is_current {
+        next.current_run_id = None;
+        next.lock = next.lock.filter(|lock| lock.holder != holder);
+    } else {
+        return Ok(Batch::new());
+    }
+    next.updated_at = app.now();
+    Ok(Batch::new().update(&current, &next))
+}
+
+/// What the jobs of the run must look like after the step.
+async fn job_writes(app: &App, run: &Run, effects: &[Effect]) -> Result<Batch, ApiError> {
+    let mut batch = Batch::new();
+    for effect in effects {
+        match effect {
+            Effect::Dispatch(phase) => batch = batch.and(dispatched(app, run, *phase).await?),
+            Effect::Retire => batch = batch.and(retired(app, run).await?),
+            Effect::Interrupt(_) | Effect::Kill(_) | Effect::Release => {}
+        }
+    }
+    Ok(batch)
+}
+
+async fn dispatched(app: &App, run: &Run, phase: Phase) -> Result<Batch, ApiError> {
+    if let Some(job) = jobs(app, run).await?.into_iter().find(|job| job.phase == phase) {
+        let requeued = job.record.clone().requeued();
+        return Ok(Batch::new().update(&job, &requeued));
+    }
+    let mut key = [0_u8; tfe_core::cipher::KEY_LENGTH];
+    app.entropy.fill(&mut key);
+    let id = app.new_id::<Job>();
+    let spool_key = app.vault.seal(&spool_context(&id), &key).await?;
+    let job = Job {
+        id,
+        created_at: app.now(),
+        run_id: run.id.clone(),
+        workspace_id: run.workspace_id.clone(),
+        phase,
+        status: JobStatus::Queued,
+        fencing_token: 0,
+        attempts: 0,
+        lease: None,
+        token_digest: None,
+        spool_key,
+    };
+    Ok(Batch::new().insert(&job))
+}
+
+/// What the vault authenticates a job's spool key with.
+pub(crate) fn spool_context(job: &Id<Job>) -> String {
+    format!("spool:{job}")
+}
+
+async fn retired(app: &App, run: &Run) -> Result<Batch, ApiError> {
+    let open = jobs(app, run).await?.into_iter().filter(|job| job.status != JobStatus::Finished);
+    Ok(open.fold(Batch::new(), |batch, job| batch.update(&job, &job.record.clone().finished())))
+}
+
+/// The jobs of a run: at most one for each phase.
+pub(crate) async fn jobs(app: &App, run: &Run) -> Result<Vec<Versioned<Job>>, ApiError> {
+    Ok(app.store.list::<Job>(Query::of::<Job>().equals("run_id", &run.id)).await?.items)
+}
+
+async fn announce(app: &App, run: &Run, effects: &[Effect]) {
+    app.signals.notify(&run_topic(&run.id));
+    app.signals.notify(&log_topic(run.plan_id.as_str()));
+    app.signals.notify(&log_topic(run.apply_id.as_str()));
+    if effects.iter().any(|effect| matches!(effect, Effect::Dispatch(_))) {
+        app.signals.notify(JOBS_TOPIC);
+    }
+    if effects.contains(&Effect::Release) {
+        let hint = Hint::WorkspaceChanged { workspace: run.workspace_id.to_string() };
+        if let Err(error) = app.queue.publish(hint, Duration::ZERO).await {
+            tracing::debug!(%error, "a hint was lost; the reconciler's tick replaces it");
+        }
+    }
+}
+
+/// The topic on which new jobs are announced.
+pub(crate) const JOBS_TOPIC: &str = "jobs";
+
+/// The topic of a run's changes.
+pub(crate) fn run_topic(run: &Id<Run>) -> String {
+    format!("run:{run}")
+}
+
+/// The topic of a log's growth.
+pub(crate) fn log_topic(log: &str) -> String {
+    format!("log:{log}")
+}
+
+fn history(app: &App, run: &Run, action: &str, actor: Option<Id<User>>) -> RunEvent {
+    let description = run.error.clone().filter(|_| run.status == Status::Errored);
+    RunEvent { id: app.new_id(), created_at: app.now(), run_id: run.id.clone(), action: action.to_owned(), description, actor }
+}
+
+fn busy() -> ApiError {
+    Refused::because("too much changed at the same time; try again").into()
+}

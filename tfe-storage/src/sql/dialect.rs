@@ -1,0 +1,46 @@
+//! All in which the two databases differ, apart from opening them.
+
+use sqlx::Database;
+
+/// A database that a [`SqlStore`](super::SqlStore) can use.
+pub trait Dialect: Database {
+    /// How a transaction that writes begins.
+    const BEGIN: &'static str;
+    /// The type of texts, ordered by their bytes.
+    const TEXT: &'static str;
+    /// The type of bodies; a JSON value for the operators `->` and `->>`.
+    const BODY: &'static str;
+    /// How a generated column is kept.
+    const GENERATED: &'static str;
+    /// What a SELECT says to keep others from changing the row until the transaction ends.
+    const KEEP: &'static str;
+    /// What begins a change of the schema, so that programs that start together do it one after another.
+    const PREPARE_SCHEMA: &'static [&'static str];
+}
+
+#[cfg(feature = "sqlite")]
+impl Dialect for sqlx::Sqlite {
+    // A deferred transaction that reads first fails at once when another one writes, whatever the busy timeout.
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const TEXT: &'static str = "TEXT";
+    const BODY: &'static str = "TEXT";
+    // A stored column cannot be added to a table with rows.
+    const GENERATED: &'static str = "VIRTUAL";
+    // There is only one writer.
+    const KEEP: &'static str = "";
+    const PREPARE_SCHEMA: &'static [&'static str] = &[];
+}
+
+#[cfg(feature = "postgres")]
+impl Dialect for sqlx::Postgres {
+    const BEGIN: &'static str = "BEGIN";
+    // SQLite's own order; other collations depend on the server's operating system.
+    const TEXT: &'static str = "TEXT COLLATE \"C\"";
+    const BODY: &'static str = "JSONB";
+    // The only way before version 18.
+    const GENERATED: &'static str = "STORED";
+    const KEEP: &'static str = " FOR SHARE";
+    // Adding a column rewrites the table, which may take longer than any statement should otherwise. The number
+    // of the lock is "tfe" in ASCII and means this only.
+    const PREPARE_SCHEMA: &'static [&'static str] = &["SET LOCAL statement_timeout = 0", "SELECT pg_advisory_xact_lock(7628389)"];
+}

@@ -1,0 +1,156 @@
+//! The schema, derived from the kinds and brought up to them at every start.
+//!
+//! It only ever grows: missing tables, columns and indexes are added, nothing is changed or dropped, so that an older
+//! program goes on working beside a newer one. What was added is noted in the table `meta`, together with its
+//! definition; a column that a program defines differently is an error and not a silent difference.
+
+use std::collections::HashMap;
+
+use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, QueryBuilder, Transaction, Type};
+use tfe_core::record::{Field, Kind};
+
+use super::dialect::Dialect;
+use crate::error::{Error, Result};
+
+/// Raised when the data changes in a way that older programs cannot follow.
+const FORMAT: u32 = 1;
+/// The name of the format's row in `meta`.
+const FORMAT_NAME: &str = "format";
+/// Longest name of an index; `PostgreSQL` cuts longer ones, and two could become one.
+const MAX_NAME_LENGTH: usize = 63;
+
+/// A table, column or index.
+#[derive(Debug)]
+struct Part {
+    /// Its name in `meta`.
+    name: String,
+    /// What it means, independent of the database.
+    definition: String,
+    /// The statement that adds it.
+    sql: String,
+}
+
+/// Adds what is missing, all or nothing.
+pub(super) async fn reconcile<DB: Dialect>(pool: &Pool<DB>, kinds: &[&'static Kind]) -> Result<()>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    usize: ColumnIndex<DB::Row>,
+{
+    let parts = parts::<DB>(kinds)?;
+    let mut transaction = pool.begin_with(DB::BEGIN).await.map_err(Error::unavailable)?;
+    for sql in DB::PREPARE_SCHEMA {
+        run(&mut transaction, QueryBuilder::new(*sql)).await?;
+    }
+    run(&mut transaction, QueryBuilder::new("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, definition TEXT NOT NULL)")).await?;
+    let mut notes = QueryBuilder::<DB>::new("SELECT name, definition FROM meta");
+    let notes: Vec<(String, String)> = notes.build_query_as().fetch_all(&mut *transaction).await.map_err(Error::unavailable)?;
+    let notes = notes.into_iter().collect();
+    check_format(&notes)?;
+    for part in parts {
+        if is_missing(&part, &notes)? {
+            tracing::debug!(part = part.name, "adding to the schema");
+            run(&mut transaction, QueryBuilder::new(part.sql)).await?;
+            note(&mut transaction, part.name, part.definition).await?;
+        }
+    }
+    if !notes.contains_key(FORMAT_NAME) {
+        note(&mut transaction, FORMAT_NAME.to_owned(), FORMAT.to_string()).await?;
+    }
+    transaction.commit().await.map_err(Error::unavailable)
+}
+
+fn check_format(notes: &HashMap<String, String>) -> Result<()> {
+    match notes.get(FORMAT_NAME).map(|format| format.parse::<u32>()) {
+        None => Ok(()),
+        Some(Ok(format)) if format <= FORMAT => Ok(()),
+        _ => Err(Error::Incompatible(format!(
+            "it has format {} and this program knows formats up to {FORMAT}; use the newer program that wrote it",
+            notes[FORMAT_NAME]
+        ))),
+    }
+}
+
+fn is_missing(part: &Part, notes: &HashMap<String, String>) -> Result<bool> {
+    match notes.get(&part.name) {
+        None => Ok(true),
+        Some(definition) if *definition == part.definition => Ok(false),
+        Some(definition) => Err(Error::Incompatible(format!(
+            "{} was made as \"{definition}\" and this program needs \"{}\"; a changed field needs a new name",
+            part.name, part.definition
+        ))),
+    }
+}
+
+async fn note<DB: Database>(transaction: &mut Transaction<'_, DB>, name: String, definition: String) -> Result<()>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+{
+    let mut sql = QueryBuilder::new("INSERT INTO meta (name, definition) VALUES (");
+    sql.push_bind(name).push(", ").push_bind(definition).push(")");
+    run(transaction, sql).await
+}
+
+async fn run<DB: Database>(transaction: &mut Transaction<'_, DB>, mut sql: QueryBuilder<DB>) -> Result<()>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+{
+    sql.build().execute(&mut **transaction).await.map(drop).map_err(Error::unavailable)
+}
+
+/// All tables, then all columns, then all indexes: a column may refer to any table, even its own.
+fn parts<DB: Dialect>(kinds: &[&'static Kind]) -> Result<Vec<Part>> {
+    let tables = kinds.iter().map(|kind| table::<DB>(kind));
+    let columns = kinds.iter().flat_map(|kind| kind.fields.iter().map(|field| column::<DB>(kind, field)));
+    let parts: Vec<_> = tables.chain(columns).chain(kinds.iter().flat_map(|kind| indexes(kind))).collect();
+    match parts.iter().find(|part| part.name.len() > MAX_NAME_LENGTH + "column ".len()) {
+        None => Ok(parts),
+        Some(part) => Err(Error::Incompatible(format!("{} has a name of more than {MAX_NAME_LENGTH} letters", part.name))),
+    }
+}
+
+fn table<DB: Dialect>(kind: &Kind) -> Part {
+    let (text, body) = (DB::TEXT, DB::BODY);
+    let columns = format!("id {text} PRIMARY KEY, created_at BIGINT NOT NULL, version BIGINT NOT NULL, body {body} NOT NULL");
+    let sql = format!("CREATE TABLE \"{}\" ({columns})", kind.name);
+    Part { name: format!("table {}", kind.name), definition: "records".to_owned(), sql }
+}
+
+fn column<DB: Dialect>(kind: &Kind, field: &Field) -> Part {
+    let (table, column, text, generated) = (kind.name, field.name, DB::TEXT, DB::GENERATED);
+    let mut sql = format!("ALTER TABLE \"{table}\" ADD COLUMN \"{column}\" {text} GENERATED ALWAYS AS (body");
+    for (index, key) in field.path.iter().enumerate() {
+        let arrow = if index + 1 == field.path.len() { "->>" } else { "->" };
+        sql.push_str(&format!(" {arrow} '{key}'"));
+    }
+    sql.push_str(&format!(") {generated}"));
+    let mut definition = field.path.join(".");
+    if let Some(target) = field.refers {
+        sql.push_str(&format!(" REFERENCES \"{target}\" (id) ON DELETE CASCADE"));
+        definition.push_str(&format!(" of {target}"));
+    }
+    Part { name: format!("column {table}.{column}"), definition, sql }
+}
+
+/// The unique groups; the indexes, each continued by the default order of lists; that order alone; and an index for
+/// every reference that has none yet, since deleting a record looks for all that refer to it.
+fn indexes(kind: &'static Kind) -> Vec<Part> {
+    let leads = |field: &Field| kind.unique.iter().chain(kind.indexes).any(|group| group.first() == Some(&field.name));
+    let references = kind.fields.iter().filter(|field| field.refers.is_some() && !leads(field)).map(|field| vec![field.name]);
+    let ordered = |fields: Vec<&'static str>| index(kind, "INDEX", &[fields, vec!["created_at", "id"]].concat());
+    let unique = kind.unique.iter().map(|group| index(kind, "UNIQUE INDEX", group));
+    let groups = kind.indexes.iter().map(|group| group.to_vec()).chain(references).chain([vec![]]);
+    unique.chain(groups.map(ordered)).collect()
+}
+
+fn index(kind: &Kind, what: &str, fields: &[&str]) -> Part {
+    let ending = if what == "INDEX" { "idx" } else { "key" };
+    let name = format!("{}_{}_{ending}", kind.name, fields.join("_"));
+    let columns: Vec<_> = fields.iter().map(|field| format!("\"{field}\"")).collect();
+    let sql = format!("CREATE {what} \"{name}\" ON \"{}\" ({})", kind.name, columns.join(", "));
+    Part { name: format!("index {name}"), definition: format!("{} ({})", what.to_lowercase(), fields.join(", ")), sql }
+}

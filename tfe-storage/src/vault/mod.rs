@@ -1,0 +1,89 @@
+//! Secrets: values that are stored sealed and opened only where they are used.
+
+mod file;
+mod keyring;
+mod local;
+mod memory;
+mod root;
+
+use std::{fmt::Debug, io, path::PathBuf};
+
+use async_trait::async_trait;
+use tfe_core::{cipher::Tampered, secret::Sealed};
+use zeroize::Zeroizing;
+
+pub use self::{local::LocalVault, memory::MemoryVault, root::RootSecret};
+
+/// Seals small values, such as variables and the data keys of blobs, under a key that never leaves the vault.
+///
+/// `context` says what the value is and to whom it belongs, such as `variable:var-x`. It is not secret and not
+/// stored, but authenticated: the same text must be given to open, so a sealed value cannot be put in another's
+/// place. Two sealings of one value differ. What any earlier key version sealed can still be opened.
+#[async_trait]
+pub trait Vault: Debug + Send + Sync + 'static {
+    /// Seals `plain` for this context.
+    async fn seal(&self, context: &str, plain: &[u8]) -> Result<Sealed, VaultError>;
+
+    /// Opens what was sealed for the same context.
+    async fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, VaultError>;
+}
+
+/// Why a vault says no, by what the caller can do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultError {
+    /// The password or key file does not open the keyring. Give the right one; nothing was changed.
+    #[error("the root secret does not open the keyring {}", .0.display())]
+    WrongSecret(PathBuf),
+    /// The key file is missing while its keyring exists. Restore it.
+    #[error(
+        "the key file {} of the keyring {} is missing; restore it from where you keep it: without it nothing that was sealed can be opened",
+        key_file.display(), keyring.display()
+    )]
+    MissingKeyFile {
+        /// Where the key file should be.
+        key_file: PathBuf,
+        /// The keyring that it opens.
+        keyring: PathBuf,
+    },
+    /// A file is not what it should be. Restore it.
+    #[error("{} {reason}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The value was changed, belongs to another context, or was not sealed by this vault.
+    #[error("the sealed value was changed or belongs elsewhere")]
+    Tampered,
+    /// The value was sealed with a key that this vault does not have. Restore the newest keyring.
+    #[error("the keyring has no key of version {0}")]
+    UnknownKey(u32),
+    /// A file or service cannot be used now. Try again later.
+    #[error("the vault is unavailable")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<Tampered> for VaultError {
+    fn from(_: Tampered) -> Self {
+        Self::Tampered
+    }
+}
+
+impl VaultError {
+    fn file(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::Unavailable(io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
+    }
+
+    fn bad(path: &std::path::Path, reason: impl Into<String>) -> Self {
+        Self::BadFile { path: path.to_owned(), reason: reason.into() }
+    }
+}
+
+/// Random bytes from the operating system.
+fn random<const N: usize>() -> Result<[u8; N], VaultError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| VaultError::Unavailable(error.into()))?;
+    Ok(bytes)
+}
