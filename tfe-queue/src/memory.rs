@@ -86,7 +86,10 @@ impl Queue for MemoryQueue {
                     None => std::future::pending().await,
                 }
             };
-            let _ = timeout_at(deadline, async { tokio::select! { () = changed => {}, () = due => {} } }).await;
+            let _ = timeout_at(deadline, async {
+                tokio::select! { () = changed => {}, () = due => {} }
+            })
+            .await;
         }
     }
 }

@@ -161,3 +161,17 @@ pub struct RunnerInfo {
     /// The versions it has, for the run's error message when another one is wanted.
     pub tools: BTreeMap<String, Vec<String>>,
 }
+
+impl ArtifactKind {
+    /// The name under which a run keeps it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PlanFile => "plan_file",
+            Self::LockFile => "lock_file",
+            Self::PlanJson => "plan_json",
+            Self::PlanRedacted => "plan_redacted",
+            Self::ProviderSchemas => "provider_schemas",
+            Self::GeneratedConfiguration => "generated_configuration",
+        }
+    }
+}

@@ -6,10 +6,20 @@
 
 mod api;
 mod app;
+mod builder;
+pub mod embedded;
 mod error;
 mod http;
+mod reconcile;
+mod server;
 mod service;
 mod system;
+pub mod tls;
 mod ui;
 
-pub use app::{App, Settings};
+pub use app::{App, Parts, Settings};
+pub use builder::{BuildError, ServerBuilder};
+pub use error::ApiError;
+pub use server::{Server, route_table};
+pub use service::setup::{FirstAdmin, first_admin};
+pub use system::{SystemClock, SystemEntropy};

@@ -5,6 +5,7 @@
 //! the suite in `testing` (feature `testing`) says whether it keeps the promises.
 
 mod batch;
+pub mod blobs;
 mod error;
 mod memory;
 mod open;
@@ -12,11 +13,15 @@ mod query;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod sql;
 mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod vault;
 
 pub use batch::{Batch, MAX_INDEXED_BYTES, MAX_WRITES, Write};
+pub use blobs::{BlobError, BlobStream, Blobs};
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use open::open_store;
 pub use query::{Direction, Filter, MAX_CHOICES, MAX_PAGE, MAX_VALUE_BYTES, Query, Sort};
 pub use store::{FIRST_VERSION, List, MAX_UPDATE_ATTEMPTS, Page, Store, StoreExt, StoredRecord, Versioned};
+pub use vault::{LocalVault, MemoryVault, RootSecret, Vault, VaultError};

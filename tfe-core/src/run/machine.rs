@@ -29,8 +29,6 @@ pub enum Effect {
     Interrupt(Phase),
     /// The job of this phase must be stopped at once.
     Kill(Phase),
-    /// There must be no open job of the run.
-    Retire,
     /// The workspace must not be held by this run, and its queue must be looked at.
     Release,
 }
@@ -44,7 +42,8 @@ impl Run {
         Ok(Step { run, effects })
     }
 
-    /// What has to be true outside of the record while the run is as it is.
+    /// What has to be true outside of the record while the run is as it is. Besides, only the job of the
+    /// [active phase](Run::active_phase) may be open.
     pub fn effects(&self) -> Vec<Effect> {
         let stop = self.cancel.as_ref().map(|cancel| cancel.forced_at.is_some());
         match (self.status, self.active_phase(), stop) {
@@ -52,7 +51,7 @@ impl Run {
             (_, Some(phase), Some(true)) => vec![Effect::Kill(phase)],
             (_, Some(phase), Some(false)) => vec![Effect::Interrupt(phase)],
             (_, Some(_), None) | (Status::Pending | Status::Planned | Status::Confirmed, ..) => vec![],
-            _ => vec![Effect::Retire, Effect::Release],
+            _ => vec![Effect::Release],
         }
     }
 

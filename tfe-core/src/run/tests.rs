@@ -79,7 +79,7 @@ proptest! {
         }
         if run.status.is_final() {
             prop_assert!(run.plan.status.is_final() && run.apply.status.is_final(), "no log stays open");
-            prop_assert_eq!(run.effects(), vec![Effect::Retire, Effect::Release]);
+            prop_assert_eq!(run.effects(), vec![Effect::Release]);
             prop_assert!(!run.holds_workspace());
         }
     }

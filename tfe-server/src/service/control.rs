@@ -141,9 +141,8 @@ impl LocalControl {
         let held = self.held(ticket).await?;
         let event = Event::Ended(result(outcome));
         let settled = states::settled(&self.app, &held.run).await.map_err(refused)?;
-        let finished = held.job.record.clone().finished();
-        // The step retires whatever other job the run has; this one is written here, at the version that was checked.
-        let also = Batch::new().update(&held.job, &finished).and(settled);
+        // The step finishes the job; the check makes sure that it is the one whose ticket was looked at.
+        let also = Batch::new().check(&held.job).and(settled);
         runs::try_step(&self.app, &held.run, &event, None, also, |run| run).await.map_err(refused)
     }
 }
@@ -257,7 +256,7 @@ fn directive(run: &Run) -> Directive {
     run.effects().iter().fold(Directive::Continue, |directive, effect| match effect {
         Effect::Interrupt(_) => Directive::Interrupt,
         Effect::Kill(_) => Directive::Kill,
-        Effect::Dispatch(_) | Effect::Retire | Effect::Release => directive,
+        Effect::Dispatch(_) | Effect::Release => directive,
     })
 }
 

@@ -171,29 +171,28 @@ async fn workspace_writes(app: &App, run: &Run) -> Result<Batch, ApiError> {
     Ok(Batch::new().update(&current, &next))
 }
 
-/// What the jobs of the run must look like after the step.
+/// What the jobs of the run must look like after the step: only the active phase's may be open.
 async fn job_writes(app: &App, run: &Run, effects: &[Effect]) -> Result<Batch, ApiError> {
-    let mut batch = Batch::new();
+    let jobs = jobs(app, run).await?;
+    let over = jobs.iter().filter(|job| job.status != JobStatus::Finished && run.active_phase() != Some(job.phase));
+    let mut batch = over.fold(Batch::new(), |batch, job| batch.update(job, &job.record.clone().finished()));
     for effect in effects {
-        match effect {
-            Effect::Dispatch(phase) => batch = batch.and(dispatched(app, run, *phase).await?),
-            Effect::Retire => batch = batch.and(retired(app, run).await?),
-            Effect::Interrupt(_) | Effect::Kill(_) | Effect::Release => {}
+        if let Effect::Dispatch(phase) = effect {
+            batch = match jobs.iter().find(|job| job.phase == *phase) {
+                Some(job) => batch.update(job, &job.record.clone().requeued()),
+                None => batch.insert(&new_job(app, run, *phase).await?),
+            };
         }
     }
     Ok(batch)
 }
 
-async fn dispatched(app: &App, run: &Run, phase: Phase) -> Result<Batch, ApiError> {
-    if let Some(job) = jobs(app, run).await?.into_iter().find(|job| job.phase == phase) {
-        let requeued = job.record.clone().requeued();
-        return Ok(Batch::new().update(&job, &requeued));
-    }
+async fn new_job(app: &App, run: &Run, phase: Phase) -> Result<Job, ApiError> {
     let mut key = [0_u8; tfe_core::cipher::KEY_LENGTH];
     app.entropy.fill(&mut key);
     let id = app.new_id::<Job>();
     let spool_key = app.vault.seal(&spool_context(&id), &key).await?;
-    let job = Job {
+    Ok(Job {
         id,
         created_at: app.now(),
         run_id: run.id.clone(),
@@ -205,18 +204,12 @@ async fn dispatched(app: &App, run: &Run, phase: Phase) -> Result<Batch, ApiErro
         lease: None,
         token_digest: None,
         spool_key,
-    };
-    Ok(Batch::new().insert(&job))
+    })
 }
 
 /// What the vault authenticates a job's spool key with.
 pub(crate) fn spool_context(job: &Id<Job>) -> String {
     format!("spool:{job}")
-}
-
-async fn retired(app: &App, run: &Run) -> Result<Batch, ApiError> {
-    let open = jobs(app, run).await?.into_iter().filter(|job| job.status != JobStatus::Finished);
-    Ok(open.fold(Batch::new(), |batch, job| batch.update(&job, &job.record.clone().finished())))
 }
 
 /// The jobs of a run: at most one for each phase.

@@ -122,18 +122,21 @@ fn table<DB: Dialect>(kind: &Kind) -> Part {
 
 fn column<DB: Dialect>(kind: &Kind, field: &Field) -> Part {
     let (table, column, text, generated) = (kind.name, field.name, DB::TEXT, DB::GENERATED);
-    let mut sql = format!("ALTER TABLE \"{table}\" ADD COLUMN \"{column}\" {text} GENERATED ALWAYS AS (body");
-    for (index, key) in field.path.iter().enumerate() {
-        let arrow = if index + 1 == field.path.len() { "->>" } else { "->" };
-        sql.push_str(&format!(" {arrow} '{key}'"));
-    }
-    sql.push_str(&format!(") {generated}"));
-    let mut definition = field.path.join(".");
-    if let Some(target) = field.refers {
-        sql.push_str(&format!(" REFERENCES \"{target}\" (id) ON DELETE CASCADE"));
-        definition.push_str(&format!(" of {target}"));
-    }
+    let (references, of) = match field.refers {
+        Some(target) => (format!("REFERENCES \"{target}\" (id) ON DELETE CASCADE"), format!(" of {target}")),
+        None => (String::new(), String::new()),
+    };
+    let value = json_path(field.path);
+    let sql = format!("ALTER TABLE \"{table}\" ADD COLUMN \"{column}\" {text} GENERATED ALWAYS AS ({value}) {generated} {references}");
+    let definition = field.path.join(".") + &of;
     Part { name: format!("column {table}.{column}"), definition, sql }
+}
+
+/// The text at a path of the body: `body -> 'settings' ->> 'name'`.
+fn json_path(path: &[&str]) -> String {
+    let last = path.len().saturating_sub(1);
+    let steps = path.iter().enumerate().map(|(index, key)| if index == last { format!(" ->> '{key}'") } else { format!(" -> '{key}'") });
+    steps.fold("body".to_owned(), |path, step| path + &step)
 }
 
 /// The unique groups; the indexes, each continued by the default order of lists; that order alone; and an index for

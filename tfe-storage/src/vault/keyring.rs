@@ -67,9 +67,9 @@ pub(super) fn seal(key: &Key, context: &str, plain: &[u8]) -> Result<Vec<u8>, Va
 /// Opens what [`seal`] made.
 pub(super) fn open(key: &Key, context: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultError> {
     let (nonce, text) = sealed.split_first_chunk::<NONCE_LENGTH>().ok_or(VaultError::Tampered)?;
-    let mut text = text.to_vec();
+    let mut text = Zeroizing::new(text.to_vec());
     key.open(Nonce::from_random(*nonce), context.as_bytes(), &mut text)?;
-    Ok(Zeroizing::new(text))
+    Ok(text)
 }
 
 fn parse(vault: &str, sealed: &Sealed) -> Option<(u32, Vec<u8>)> {

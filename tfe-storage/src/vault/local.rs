@@ -39,7 +39,7 @@ struct Shared {
     path: PathBuf,
     root: Root,
     root_key: Key,
-    keyring: RwLock<Keyring>,
+    keyring: RwLock<Arc<Keyring>>,
 }
 
 /// The keyring file.
@@ -93,7 +93,7 @@ impl Shared {
         let _lock = file::lock(&path).map_err(|error| VaultError::file(&path, &error))?;
         if let Some(document) = Document::read(&path)? {
             let root_key = root.resume(&document.root, &path)?;
-            let keyring = RwLock::new(document.open(&path, &root_key)?);
+            let keyring = RwLock::new(Arc::new(document.open(&path, &root_key)?));
             return Ok(Self { path, root: document.root, root_key, keyring });
         }
         let (root, root_key) = root.begin()?;
@@ -131,12 +131,12 @@ impl Shared {
         file::replace(&self.path, &content).map_err(|error| VaultError::file(&self.path, &error))
     }
 
-    fn keyring(&self) -> Keyring {
-        self.keyring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn replace(&self, keyring: Keyring) {
-        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = keyring;
+        *self.keyring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keyring);
     }
 }
 

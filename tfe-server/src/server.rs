@@ -1,0 +1,147 @@
+//! A composed server: its router, its background work, and the loop that accepts connections.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use axum::{Router, http::Method, middleware};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tfe_runner::Runner;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    api,
+    app::App,
+    builder::ServerBuilder,
+    embedded::DirectoryLock,
+    error::ApiError,
+    http::{middleware as layers, routes::Routes},
+    reconcile, ui,
+};
+
+/// How long a client may take to send the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long requests in progress may go on after the end was asked for: a long poll of a log and a little more.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// A composed server.
+#[derive(Debug)]
+pub struct Server {
+    app: App,
+    runner: Option<Runner>,
+    lock: Option<DirectoryLock>,
+}
+
+impl Server {
+    /// Begins to compose one.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::default()
+    }
+
+    pub(crate) fn new(app: App, runner: Option<Runner>, lock: Option<DirectoryLock>) -> Self {
+        Self { app, runner, lock }
+    }
+
+    /// The parts.
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    /// The API and the pages, to mount in an axum application. Someone must also [work](Self::work).
+    pub fn router(&self) -> Router {
+        let (router, _) = all_routes().into_parts();
+        router
+            .fallback(async || ApiError::NotFound)
+            .layer(middleware::from_fn(api::version_headers))
+            .layer(middleware::from_fn_with_state(self.app.clone(), layers::numbered))
+            .with_state(self.app.clone())
+    }
+
+    /// Does the background work, reconciling and running jobs, until `shutdown`. Supervised engines go on after that
+    /// and are taken up again by the next start.
+    pub async fn work(self, shutdown: CancellationToken) {
+        let _lock = self.lock;
+        let reconciler = tokio::spawn(reconcile::run(self.app.clone(), shutdown.clone()));
+        if let Some(runner) = self.runner {
+            runner.run(shutdown.clone()).await;
+        }
+        shutdown.cancelled().await;
+        if let Err(error) = reconciler.await {
+            tracing::error!(%error, "the reconciler ended badly");
+        }
+    }
+
+    /// Serves and works until `shutdown`, then lets requests in progress finish.
+    pub async fn serve(self, listener: TcpListener, tls: Option<TlsAcceptor>, shutdown: CancellationToken) -> io::Result<()> {
+        let router = self.router();
+        let work = tokio::spawn(self.work(shutdown.clone()));
+        accept(listener, tls, router, &shutdown).await;
+        work.await.map_err(io::Error::other)
+    }
+}
+
+/// Every route with its method, sorted: the table of the API.
+pub fn route_table() -> Vec<(Method, &'static str)> {
+    let (_, mut table) = all_routes().into_parts();
+    table.sort_by_key(|(method, path)| (*path, method.to_string()));
+    table
+}
+
+fn all_routes() -> Routes {
+    api::routes().and(ui::routes())
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, shutdown: &CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                // Out of file handles, most likely: others must finish first.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        // Small answers must not wait for the acknowledgement of earlier ones: that costs 40 ms a call (contract 1.2).
+        let _ = stream.set_nodelay(true);
+        let (router, watcher, tls) = (router.clone(), graceful.watcher(), tls.clone());
+        tokio::spawn(async move {
+            match tls {
+                None => connection(stream, peer, router, watcher).await,
+                Some(tls) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => connection(stream, peer, router, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%peer, %error, "a TLS handshake failed"),
+                    Err(_) => tracing::debug!(%peer, "a TLS handshake took too long"),
+                },
+            }
+        });
+    }
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+}
+
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, watcher: hyper_util::server::graceful::Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http2().timer(TokioTimer::new());
+    let service = TowerToHyperService::new(router);
+    let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    if let Err(error) = watcher.watch(serving).await {
+        tracing::debug!(%peer, %error, "a connection ended badly");
+    }
+}

@@ -1,0 +1,5 @@
+//! The API over real HTTP: one module per resource.
+
+mod harness;
+mod runs;
+mod uploads;

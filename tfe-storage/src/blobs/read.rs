@@ -1,0 +1,114 @@
+//! Opening sealed segments on their way out of the object store.
+
+use std::{ops::Range, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, path::Path};
+use tfe_core::{
+    blob::Blob,
+    cipher::{Key, Nonce, TAG_LENGTH},
+    id::Id,
+};
+
+use super::{BlobError, SEALED_SEGMENT_LENGTH, SEGMENT_BYTES};
+
+/// Segments fetched by one request: 1 MiB, so that requests are few and a reader that stops has read little in vain.
+const WINDOW_SEGMENTS: u64 = 16;
+/// Bytes of a whole sealed segment, for positions in the object.
+const SEALED_SEGMENT_BYTES: u64 = SEALED_SEGMENT_LENGTH as u64;
+
+/// A blob being read.
+pub(super) struct Reader {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    key: Key,
+    id: Id<Blob>,
+    /// Length of the content.
+    size: u64,
+    /// What of the content is still to be given.
+    left: Range<u64>,
+    /// Whether nothing was fetched yet; even an empty blob is looked at once.
+    fresh: bool,
+}
+
+impl Reader {
+    /// A reader of the part of the content that is in `range`, or of all.
+    pub(super) fn new(objects: Arc<dyn ObjectStore>, path: Path, key: Key, blob: &Blob, range: Option<Range<u64>>) -> Self {
+        let range = range.unwrap_or(0..blob.size);
+        let end = range.end.min(blob.size);
+        let left = range.start.min(end)..end;
+        Self { objects, path, key, id: blob.id.clone(), size: blob.size, left, fresh: true }
+    }
+
+    /// The next piece of the content; none at its end.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+        if self.left.is_empty() && !self.fresh {
+            return Ok(None);
+        }
+        self.fresh = false;
+        let window = self.window();
+        let sealed = self.fetch(&window).await?;
+        let mut content = self.open(window.start, &sealed)?;
+        let begin = window.start * SEGMENT_BYTES;
+        let wanted = self.left.start - begin..self.left.end.min(begin + content.len() as u64) - begin;
+        self.left.start = begin + wanted.end;
+        content.truncate(as_length(wanted.end));
+        let piece = content.split_off(as_length(wanted.start)).freeze();
+        Ok((!piece.is_empty()).then_some(piece))
+    }
+
+    /// The next segments to fetch, at least one.
+    fn window(&self) -> Range<u64> {
+        let last_number = self.segments() - 1;
+        let first = (self.left.start / SEGMENT_BYTES).min(last_number);
+        let last = (self.left.end.saturating_sub(1) / SEGMENT_BYTES).clamp(first, last_number);
+        first..(last + 1).min(first + WINDOW_SEGMENTS)
+    }
+
+    async fn fetch(&self, window: &Range<u64>) -> Result<Bytes, BlobError> {
+        let end = (window.end * SEALED_SEGMENT_BYTES).min(self.object_size());
+        let begin = window.start * SEALED_SEGMENT_BYTES;
+        let options = GetOptions::new().with_range(Some(begin..end));
+        let object = match self.objects.get_opts(&self.path, options).await {
+            Ok(object) if object.meta.size == self.object_size() => object,
+            Ok(_) => return Err(BlobError::Tampered(self.id.clone())),
+            Err(object_store::Error::NotFound { .. }) => return Err(BlobError::NotFound(self.id.clone())),
+            Err(error) => return Err(self.explained(error).await),
+        };
+        let bytes = object.bytes().await.map_err(BlobError::unavailable)?;
+        if bytes.len() as u64 == end - begin { Ok(bytes) } else { Err(BlobError::Tampered(self.id.clone())) }
+    }
+
+    /// Object stores refuse a range behind the end: then the object was cut.
+    async fn explained(&self, error: object_store::Error) -> BlobError {
+        match self.objects.head(&self.path).await {
+            Ok(meta) if meta.size != self.object_size() => BlobError::Tampered(self.id.clone()),
+            _ => BlobError::unavailable(error),
+        }
+    }
+
+    fn open(&self, first: u64, sealed: &[u8]) -> Result<BytesMut, BlobError> {
+        let mut content = BytesMut::with_capacity(sealed.len());
+        for (number, segment) in (first..).zip(sealed.chunks(SEALED_SEGMENT_LENGTH)) {
+            let mut segment = segment.to_vec();
+            let nonce = Nonce::counter(number, number + 1 == self.segments());
+            self.key.open(nonce, self.id.as_str().as_bytes(), &mut segment).map_err(|_| BlobError::Tampered(self.id.clone()))?;
+            content.extend_from_slice(&segment);
+        }
+        Ok(content)
+    }
+
+    /// How many segments the object has; empty content has one too.
+    fn segments(&self) -> u64 {
+        self.size.div_ceil(SEGMENT_BYTES).max(1)
+    }
+
+    fn object_size(&self) -> u64 {
+        self.size.saturating_add(self.segments() * TAG_LENGTH as u64)
+    }
+}
+
+/// For lengths that are bounded by a window.
+fn as_length(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a window is about a megabyte")
+}
