@@ -58,7 +58,7 @@ impl Run {
     fn next(self, event: &Event, now: Timestamp) -> Option<Self> {
         match (self.status, event) {
             (Status::Pending, Event::Admitted) => Some(self.moved(Status::PlanQueued, now).phased(Phase::Plan, PhaseStatus::Queued, now)),
-            (Status::Confirmed, Event::Admitted) => Some(self.to_apply(now)),
+            (Status::Confirmed, Event::Admitted) => Some(self.queued_for_apply(now)),
 
             (Status::PlanQueued, Event::Claimed) => Some(self.moved(Status::Planning, now).phased(Phase::Plan, PhaseStatus::Running, now)),
             (Status::ApplyQueued, Event::Claimed) => {
@@ -83,7 +83,7 @@ impl Run {
             (status, Event::Failed { reason }) if !status.is_final() && self.active_phase().is_some() => Some(self.failed(reason, now)),
 
             (Status::Planned, Event::ConfirmRequested { by }) => {
-                let mut run = self.to_apply(now);
+                let mut run = self.queued_for_apply(now);
                 run.confirmed_by.clone_from(by);
                 Some(run)
             }
@@ -127,12 +127,12 @@ impl Run {
         match &run.options {
             options if options.plan_only || !applicable => run.moved(Status::PlannedAndFinished, now).unreachable(now),
             options if options.save_plan => run.moved(Status::PlannedAndSaved, now),
-            options if options.auto_apply => run.to_apply(now),
+            options if options.auto_apply => run.queued_for_apply(now),
             _ => run.moved(Status::Planned, now),
         }
     }
 
-    fn to_apply(self, now: Timestamp) -> Self {
+    fn queued_for_apply(self, now: Timestamp) -> Self {
         self.moved(Status::ApplyQueued, now).phased(Phase::Apply, PhaseStatus::Queued, now)
     }
 
