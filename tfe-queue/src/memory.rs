@@ -19,6 +19,8 @@ use crate::{
 
 /// Most hints that wait or are being worked on: some ten megabytes, and far more than one process can have to do.
 pub const MAX_WAITING: usize = 100_000;
+/// Stands for "for ever" where a longer time would be beyond what clocks can count.
+const FOR_EVER: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// A queue in the memory of one process.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +74,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError> {
-        let deadline = Instant::now() + wait;
+        let deadline = later(wait);
         loop {
             // Listen before looking, so that nothing published in between is missed.
             let changed = self.shared.changed.notified();
@@ -120,7 +122,7 @@ impl Shared {
 
 impl Waiting {
     fn insert(&mut self, hint: Hint, delay: Duration) -> Ticket {
-        let ticket = (Instant::now() + delay, self.next_number);
+        let ticket = (later(delay), self.next_number);
         self.next_number += 1;
         self.due.insert(ticket, hint);
         ticket
@@ -145,4 +147,8 @@ impl Receipt for Place {
         self.shared.changed.notify_waiters();
         Ok(())
     }
+}
+
+fn later(delay: Duration) -> Instant {
+    Instant::now() + delay.min(FOR_EVER)
 }

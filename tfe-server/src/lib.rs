@@ -21,5 +21,5 @@ pub use app::{App, Parts, Settings};
 pub use builder::{BuildError, ServerBuilder};
 pub use error::ApiError;
 pub use server::{Server, route_table};
-pub use service::setup::{FirstAdmin, first_admin};
+pub use service::setup::{FirstAdmin, first_admin, service_token};
 pub use system::{SystemClock, SystemEntropy};

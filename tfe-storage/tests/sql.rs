@@ -37,6 +37,14 @@ record!(LaterShelf, LATER_SHELVES = "shelves", prefix: "shelf",
 static OTHER_SHELVES: Kind =
     Kind { name: "shelves", fields: &[Field::at("label", &["notes", "label"])], unique: &[&["label"]], indexes: &[] };
 
+/// A kind whose index would have a name of 64 letters.
+static LONG_NAMES: Kind = Kind {
+    name: "kinds_with_long_field_names",
+    fields: &[Field::at("a_field_name_16abc", &["a"])],
+    unique: &[],
+    indexes: &[&["a_field_name_16abc"]],
+};
+
 #[tokio::test]
 async fn a_sqlite_file_keeps_its_records_and_is_private() {
     with_sqlite(async |url| {
@@ -59,6 +67,11 @@ async fn a_sqlite_schema_grows_and_older_programs_go_on() {
 #[tokio::test]
 async fn a_sqlite_schema_does_not_change() {
     with_sqlite(async |url| refuses_a_changed_field(&url).await).await;
+}
+
+#[tokio::test]
+async fn names_that_a_database_would_cut_are_refused() {
+    with_sqlite(async |url| assert_incompatible(open_store(&url, &[&LONG_NAMES]).await, "long_field_names")).await;
 }
 
 #[tokio::test]

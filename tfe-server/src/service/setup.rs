@@ -80,6 +80,14 @@ pub async fn first_admin(app: &App, first: &FirstAdmin) -> Result<Option<Secret>
     Ok(Some(secret))
 }
 
+/// Another token for a user who exists; for operators who lost theirs and can reach the data.
+pub async fn service_token(app: &App, username: &str) -> Result<Secret, ApiError> {
+    let user = app.store.find_by::<User>("username", username).await?.ok_or(ApiError::NotFound)?;
+    let (token, secret) = tokens::issue(app, TokenOwner::User(user.id.clone()), "made by the operator", None);
+    app.store.commit(Batch::new().insert(&token)).await?;
+    Ok(secret)
+}
+
 /// A new organization with its first project and owner.
 pub(crate) fn organization(app: &App, settings: OrganizationSettings, owner: Option<&Id<User>>) -> Result<Batch, Invalid> {
     settings.check()?;

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 const FORMAT: u32 = 1;
 /// The name of the format's row in `meta`.
 const FORMAT_NAME: &str = "format";
-/// Longest name of an index; `PostgreSQL` cuts longer ones, and two could become one.
+/// Longest name of a table, column or index; `PostgreSQL` cuts longer ones, and two could become one.
 const MAX_NAME_LENGTH: usize = 63;
 
 /// A table, column or index.
@@ -107,7 +107,8 @@ fn parts<DB: Dialect>(kinds: &[&'static Kind]) -> Result<Vec<Part>> {
     let tables = kinds.iter().map(|kind| table::<DB>(kind));
     let columns = kinds.iter().flat_map(|kind| kind.fields.iter().map(|field| column::<DB>(kind, field)));
     let parts: Vec<_> = tables.chain(columns).chain(kinds.iter().flat_map(|kind| indexes(kind))).collect();
-    match parts.iter().find(|part| part.name.len() > MAX_NAME_LENGTH + "column ".len()) {
+    let is_too_long = |part: &&Part| part.name.split([' ', '.']).any(|name| name.len() > MAX_NAME_LENGTH);
+    match parts.iter().find(is_too_long) {
         None => Ok(parts),
         Some(part) => Err(Error::Incompatible(format!("{} has a name of more than {MAX_NAME_LENGTH} letters", part.name))),
     }

@@ -13,6 +13,7 @@
 //! The store must have been opened with [`kinds::ALL`].
 
 pub mod blobs;
+pub mod faulty;
 pub mod kinds;
 pub mod model;
 pub mod store;
@@ -30,7 +31,8 @@ macro_rules! store_conformance {
             commits_all_or_nothing, sees_earlier_writes_of_a_batch, allows_an_empty_batch, refuses_what_no_store_can_keep,
             filters, filters_by_text_literally, filters_by_nested_fields, orders_by_bytes, orders_missing_values_first,
             breaks_ties_by_id, pages_and_counts, survives_hostile_questions, refuses_unknown_fields,
-            reports_an_unreadable_body, updates_and_says_what_is_missing, loses_no_update);
+            reports_an_unreadable_body, updates_and_says_what_is_missing, loses_no_update,
+            crossed_batches_are_conflicts, checks_and_writes_exclude_each_other);
         $crate::conformance_tests!($with_store, model; behaves_like_the_reference);
     };
 }

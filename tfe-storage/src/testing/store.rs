@@ -348,6 +348,48 @@ pub async fn loses_no_update(store: TheStore) {
     assert_eq!((counted.count, counted.version), (TASKS * ROUNDS, FIRST_VERSION + TASKS * ROUNDS));
 }
 
+/// Batches that write the same records in another order get in each other's way, which is a conflict and no outage.
+pub async fn crossed_batches_are_conflicts(store: TheStore) {
+    const ROUNDS: u64 = 3;
+    store.commit(Batch::new().insert(&shelf("s1")).insert(&shelf("s2"))).await.unwrap();
+    let count_both = |store: TheStore, first, second| async move {
+        let mut done = 0;
+        while done < ROUNDS {
+            let (one, other) = (find::<Shelf>(&store, first).await, find::<Shelf>(&store, second).await);
+            match store.commit(counting(&one).and(counting(&other))).await {
+                Ok(()) => done += 1,
+                Err(Error::Conflict { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    };
+    let one = tokio::spawn(count_both(Arc::clone(&store), "s1", "s2"));
+    let other = tokio::spawn(count_both(Arc::clone(&store), "s2", "s1"));
+    one.await.and(other.await).unwrap();
+    let counts = [find::<Shelf>(&store, "s1").await.count, find::<Shelf>(&store, "s2").await.count];
+    assert_eq!(counts, [2 * ROUNDS, 2 * ROUNDS]);
+}
+
+/// Of two batches of which each writes what the other one checks, at most one succeeds.
+pub async fn checks_and_writes_exclude_each_other(store: TheStore) {
+    store.commit(Batch::new().insert(&shelf("s1")).insert(&shelf("s2"))).await.unwrap();
+    for _ in 0..5 {
+        let (one, other) = (find::<Shelf>(&store, "s1").await, find::<Shelf>(&store, "s2").await);
+        let batches = [Batch::new().check(&one).and(counting(&other)), Batch::new().check(&other).and(counting(&one))];
+        let [first, second] = batches.map(|batch| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.commit(batch).await })
+        });
+        let results = [first.await.unwrap(), second.await.unwrap()];
+        assert!(results.iter().filter(|result| result.is_ok()).count() <= 1, "{results:?}");
+        assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::Conflict { .. }))), "{results:?}");
+    }
+}
+
+fn counting(shelf: &Versioned<Shelf>) -> Batch {
+    Batch::new().update(shelf, Shelf { count: shelf.count + 1, ..shelf.record.clone() })
+}
+
 /// A shelf as it was before somebody else changed it.
 async fn stale_shelf(store: &TheStore) -> Versioned<Shelf> {
     store.commit(Batch::new().insert(&shelf("shelf-1"))).await.unwrap();

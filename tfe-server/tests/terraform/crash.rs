@@ -1,0 +1,145 @@
+//! What dies and comes back: nothing stuck, nothing lost.
+
+use std::{fs, path::PathBuf};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::{
+    harness::{Demo, Project, finish, send, until},
+    state::{held, until_held},
+};
+
+/// Five resources in a chain; the third waits for a file, so that the test chooses the moment.
+const CHAIN: &str = r#"
+resource "terraform_data" "one" {}
+resource "terraform_data" "two" { depends_on = [terraform_data.one] }
+resource "terraform_data" "three" {
+  depends_on = [terraform_data.two]
+  provisioner "local-exec" { command = "echo waiting-for-go; while [ ! -e ${path.module}/go ]; do sleep 0.05; done; echo went-on" }
+}
+resource "terraform_data" "four" { depends_on = [terraform_data.three] }
+resource "terraform_data" "five" { depends_on = [terraform_data.four] }
+"#;
+
+/// An apply that waits in the middle of [`CHAIN`], with the first two resources in the server's state.
+fn in_the_middle<'d>(demo: &'d Demo, workspace: &str) -> (Project<'d>, Value) {
+    let project = demo.project(workspace, CHAIN);
+    project.init();
+    project.terraform(&["plan", "-out=tfplan"]).succeeded();
+    let run = demo.runs(workspace)[0].clone();
+    let body = serde_json::json!({});
+    demo.post(&format!("/api/v2/runs/{}/actions/apply", run["id"].as_str().unwrap()), &body);
+    until_held(demo, workspace, "terraform_data.two");
+    (project, run)
+}
+
+/// The process whose command line holds all of these, below the demo's directory.
+fn process(demo: &Demo, words: &[&str]) -> u32 {
+    let home = demo.home.path().to_str().unwrap().to_owned();
+    until(&format!("a process with {words:?}"), || {
+        let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        pids.find(|pid| {
+            let text = |name: &str| fs::read(format!("/proc/{pid}/{name}")).map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " "));
+            let directory = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            let (Ok(line), Ok(environment)) = (text("cmdline"), text("environ")) else { return false };
+            let is_ours = line.contains(&home) || environment.contains(&home) || directory.starts_with(demo.home.path());
+            is_ours && words.iter().all(|word| line.contains(word))
+        })
+    })
+}
+
+fn go(demo: &Demo) {
+    let mut path: Option<PathBuf> = None;
+    for entry in fs::read_dir(demo.home.path().join("work")).unwrap().filter_map(Result::ok) {
+        let main = entry.path().join("config/main.tf");
+        if fs::read_to_string(&main).is_ok_and(|text| text.contains("waiting-for-go")) {
+            path = Some(main.with_file_name("go"));
+        }
+    }
+    fs::write(path.expect("the run's directory"), "").unwrap();
+}
+
+fn log(demo: &Demo, run: &Value) -> String {
+    let id = run["id"].as_str().unwrap();
+    let apply = demo.get(&format!("/api/v2/runs/{id}/apply"));
+    let url = apply["data"]["attributes"]["log-read-url"].as_str().unwrap().to_owned();
+    let output = std::process::Command::new("curl").args(["-sS", &url]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn an_apply_survives_the_death_of_the_server() {
+    let mut demo = Demo::start();
+    let run = in_the_middle(&demo, "survivor").1;
+    demo.kill_and_restart();
+    go(&demo);
+    let ended = demo.run_until("survivor", &["applied", "errored", "canceled"]);
+    assert_eq!(ended["attributes"]["status"], "applied", "{ended}");
+    assert_eq!(held(&demo, "survivor").len(), 5);
+    assert_eq!(demo.workspace("survivor")["attributes"]["locked"], false);
+    let log = log(&demo, &run);
+    assert!(log.starts_with('\u{2}') && log.ends_with('\u{3}'), "{log}");
+    for once in ["waiting-for-go\"", "went-on\"", "terraform_data.one: Creation complete", "terraform_data.five: Creation complete"] {
+        let count = log.lines().filter(|line| line.contains(once)).count();
+        assert!(count >= 1, "{once} is missing in {log}");
+    }
+    assert_eq!(log.matches("\"type\":\"change_summary\"").count(), 1, "{log}");
+}
+
+#[test]
+fn an_apply_that_ended_while_the_server_was_dead_is_reported() {
+    let mut demo = Demo::start();
+    let run = in_the_middle(&demo, "late").1;
+    // The engine goes on during the restart, which takes a moment.
+    go(&demo);
+    demo.kill_and_restart();
+    let ended = demo.run_until("late", &["applied", "errored", "canceled"]);
+    assert_eq!(ended["attributes"]["status"], "applied", "{ended}");
+    assert_eq!(held(&demo, "late").len(), 5);
+    assert!(log(&demo, &run).contains("went-on"));
+}
+
+#[test]
+fn a_killed_engine_ends_the_run_and_keeps_the_state() {
+    let demo = Demo::start();
+    let _ = in_the_middle(&demo, "engine");
+    send(process(&demo, &["terraform", "apply"]), Signal::SIGKILL);
+    let ended = demo.run_until("engine", &["applied", "errored", "canceled"]);
+    assert_eq!(ended["attributes"]["status"], "errored", "{ended}");
+    let message = ended["attributes"]["error-message"].as_str().unwrap();
+    assert!(message.contains("terraform_data.three"), "{message}");
+    assert_eq!(held(&demo, "engine"), ["terraform_data.one", "terraform_data.two"]);
+    assert_eq!(demo.workspace("engine")["attributes"]["locked"], false);
+}
+
+#[test]
+fn a_killed_supervisor_ends_the_run_and_keeps_the_state() {
+    let demo = Demo::start();
+    let _ = in_the_middle(&demo, "supervisor");
+    let engine = process(&demo, &["terraform", "apply"]);
+    let status = fs::read_to_string(format!("/proc/{engine}/status")).unwrap();
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim().parse().unwrap();
+    send(parent, Signal::SIGKILL);
+    let ended = demo.run_until("supervisor", &["applied", "errored", "canceled"]);
+    assert_eq!(ended["attributes"]["status"], "errored", "{ended}");
+    let held = held(&demo, "supervisor");
+    for resource in ["terraform_data.one", "terraform_data.two"] {
+        assert!(held.contains(&resource.to_owned()), "{held:?}");
+    }
+    assert_eq!(demo.workspace("supervisor")["attributes"]["locked"], false);
+}
+
+#[test]
+fn a_second_start_goes_on_where_it_was_and_a_parallel_one_is_refused() {
+    let mut demo = Demo::start();
+    let (token, history) = (demo.text("token").to_owned(), demo.runs("hello").len());
+    let mut second = std::process::Command::new(env!("CARGO_BIN_EXE_tfe-server"));
+    second.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(demo.data_directory());
+    let refused = finish(second.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap());
+    refused.failed().shows("is in use by another server");
+    demo.kill_and_restart();
+    assert_eq!(demo.text("token"), token);
+    assert_eq!(demo.runs("hello").len(), history);
+}

@@ -1,0 +1,286 @@
+//! A demo server as a process, and directories in which terraform runs against it.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running `tfe-server demo`; killed with the value.
+pub(crate) struct Demo {
+    process: Child,
+    pub(crate) home: TempDir,
+    pub(crate) access: Value,
+}
+
+/// A directory with a configuration.
+pub(crate) struct Project<'d> {
+    demo: &'d Demo,
+    pub(crate) directory: TempDir,
+}
+
+/// What terraform did.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) status: ExitStatus,
+    pub(crate) text: String,
+    pub(crate) stdout: String,
+}
+
+impl Demo {
+    pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), &[])
+    }
+
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
+    fn start_in(home: TempDir, arguments: &[&str]) -> Self {
+        let (process, access) = spawn(home.path(), arguments);
+        Self { process, home, access }
+    }
+
+    /// Kills the server without a warning and starts it again on the same directory.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        (self.process, self.access) = spawn(self.home.path(), &[]);
+    }
+
+    pub(crate) fn data_directory(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    pub(crate) fn text(&self, key: &str) -> &str {
+        self.access[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.access))
+    }
+
+    /// A directory with this configuration, preceded by a `cloud` block for the workspace.
+    pub(crate) fn project(&self, workspace: &str, configuration: &str) -> Project<'_> {
+        self.project_with(&self.cloud(&format!("name = \"{workspace}\"")), configuration)
+    }
+
+    /// A directory with this backend and configuration.
+    pub(crate) fn project_with(&self, backend: &str, configuration: &str) -> Project<'_> {
+        let project = Project { demo: self, directory: tempfile::tempdir().unwrap() };
+        project.write("backend.tf", backend);
+        project.write("main.tf", configuration);
+        project
+    }
+
+    /// A `cloud` block.
+    pub(crate) fn cloud(&self, workspaces: &str) -> String {
+        let (host, organization) = (self.text("hostname"), self.text("organization"));
+        format!("terraform {{\n  cloud {{\n    hostname = \"{host}\"\n    organization = \"{organization}\"\n    workspaces {{ {workspaces} }}\n  }}\n}}\n")
+    }
+
+    /// A `remote` backend.
+    pub(crate) fn remote(&self, workspaces: &str) -> String {
+        let (host, organization) = (self.text("hostname"), self.text("organization"));
+        format!(
+            "terraform {{\n  backend \"remote\" {{\n    hostname = \"{host}\"\n    organization = \"{organization}\"\n    workspaces {{ {workspaces} }}\n  }}\n}}\n"
+        )
+    }
+
+    /// Asks the API.
+    pub(crate) fn get(&self, path: &str) -> Value {
+        self.api("GET", path, None)
+    }
+
+    /// Asks the API to do something.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        self.api("POST", path, Some(body))
+    }
+
+    /// Asks the API to change something.
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Value {
+        self.api("PATCH", path, Some(body))
+    }
+
+    /// The workspace as the API shows it.
+    pub(crate) fn workspace(&self, name: &str) -> Value {
+        self.get(&format!("/api/v2/organizations/{}/workspaces/{name}", self.text("organization")))["data"].clone()
+    }
+
+    /// The runs of a workspace, newest first.
+    pub(crate) fn runs(&self, workspace: &str) -> Vec<Value> {
+        let id = self.workspace(workspace)["id"].as_str().unwrap().to_owned();
+        self.get(&format!("/api/v2/workspaces/{id}/runs"))["data"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the newest run of a workspace has one of these statuses.
+    pub(crate) fn run_until(&self, workspace: &str, statuses: &[&str]) -> Value {
+        until(&format!("a run of {workspace} that is {statuses:?}"), || {
+            let run = self.runs(workspace).into_iter().next()?;
+            statuses.contains(&run["attributes"]["status"].as_str()?).then_some(run)
+        })
+    }
+
+    fn api(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-X", method, "-H", "Content-Type: application/vnd.api+json", "-K", "-"]);
+        command.arg(format!("{}{path}", self.text("url")));
+        if let Some(body) = body {
+            command.args(["--data-binary", &body.to_string()]);
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let header = format!("header = \"Authorization: Bearer {}\"\n", self.text("token"));
+        child.stdin.take().unwrap().write_all(header.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Project<'_> {
+    pub(crate) fn write(&self, name: &str, content: &str) {
+        fs::write(self.directory.path().join(name), content).unwrap();
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Runs terraform and waits for it.
+    pub(crate) fn terraform(&self, arguments: &[&str]) -> Outcome {
+        self.terraform_typing(arguments, "")
+    }
+
+    /// The same with something typed at its prompts.
+    pub(crate) fn terraform_typing(&self, arguments: &[&str], typed: &str) -> Outcome {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        finish(child)
+    }
+
+    /// Starts terraform without waiting for it.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// `terraform init`, which must succeed.
+    pub(crate) fn init(&self) -> Outcome {
+        self.terraform(&["init", "-input=false", "-no-color"]).succeeded()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("terraform");
+        command.args(arguments).current_dir(self.directory.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.demo.home.path());
+        command.env("TF_CLI_CONFIG_FILE", self.demo.text("terraform_rc")).env("CHECKPOINT_DISABLE", "1");
+        command
+    }
+}
+
+impl Outcome {
+    #[track_caller]
+    pub(crate) fn succeeded(self) -> Self {
+        assert!(self.status.success(), "{}: {}", self.status, self.text);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn failed(self) -> Self {
+        assert_eq!(self.status.code(), Some(1), "{}", self.text);
+        self
+    }
+
+    /// Requires a text in what the user saw.
+    #[track_caller]
+    pub(crate) fn shows(self, wanted: &str) -> Self {
+        assert!(self.text.contains(wanted), "{wanted:?} is not in:\n{}", self.text);
+        self
+    }
+
+    /// Requires that the user did not see a text.
+    #[track_caller]
+    pub(crate) fn hides(self, unwanted: &str) -> Self {
+        assert!(!self.text.contains(unwanted), "{unwanted:?} is in:\n{}", self.text);
+        self
+    }
+
+    /// What terraform printed, as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+}
+
+/// Waits for a process that was started with pipes.
+pub(crate) fn finish(mut child: Child) -> Outcome {
+    let mut errors = child.stderr.take().unwrap();
+    let errors = thread::spawn(move || {
+        let mut text = String::new();
+        errors.read_to_string(&mut text).unwrap();
+        text
+    });
+    let mut stdout = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+    let status = child.wait().unwrap();
+    let text = format!("{stdout}{}", errors.join().unwrap());
+    Outcome { status, text, stdout }
+}
+
+/// Interrupts a process as Ctrl-C does.
+pub(crate) fn interrupt(child: &Child) {
+    send(child.id(), Signal::SIGINT);
+}
+
+pub(crate) fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// Waits until `look` finds something.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited too long for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn spawn(home: &Path, arguments: &[&str]) -> (Child, Value) {
+    let data = home.join("data");
+    let log_path = home.join("server.log");
+    let log = fs::File::create(&log_path).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tfe-server"));
+    command.args(["demo", "--listen", "127.0.0.1:0"]).arg("--data-dir").arg(&data).arg("--work-dir").arg(home.join("work"));
+    if let Some(mirror) = std::env::var_os("TFE_TEST_MIRROR") {
+        let path = home.join("mirror.tfrc");
+        fs::write(&path, format!("provider_installation {{\n  filesystem_mirror {{ path = {mirror:?} }}\n}}\n")).unwrap();
+        command.arg("--run-cli-config").arg(path);
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+    let mut process = command.spawn().unwrap();
+    let access = until("the demo", || {
+        if let Some(status) = process.try_wait().unwrap() {
+            panic!("the demo ended with {status}: {}", fs::read_to_string(&log_path).unwrap());
+        }
+        fs::read_to_string(&log_path).unwrap().contains("Ctrl-C").then(|| serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap())
+    });
+    (process, access)
+}

@@ -1,0 +1,10 @@
+//! The real `terraform` against the real binary: what a user types, what a user sees, what the server holds.
+
+mod cloud;
+mod crash;
+mod harness;
+mod plans;
+mod remote;
+mod secrets;
+mod state;
+mod workspaces;
