@@ -175,3 +175,21 @@ impl ArtifactKind {
         }
     }
 }
+
+impl EngineKind {
+    /// The name of the program.
+    pub const fn program(self) -> &'static str {
+        match self {
+            Self::Terraform => "terraform",
+            Self::Tofu => "tofu",
+        }
+    }
+
+    /// The name for people.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Terraform => "Terraform",
+            Self::Tofu => "OpenTofu",
+        }
+    }
+}

@@ -1,1 +1,32 @@
-//! Being written.
+//! Runs terraform and tofu for a control plane.
+//!
+//! ```text
+//! Control::claim ─► prepare ─► supervisor ─► follow ─► report ─► Control::report
+//!                  (unpack,     (engine,     (log,      (outcome,
+//!                   override)    snapshots)   state)     documents)
+//! ```
+//!
+//! Two promises shape it. *A run cannot get stuck*: whatever dies, somebody finds files that say how far it came, and
+//! ends it. *State cannot get lost*: every whole state that terraform writes is kept sealed on a durable disk until the
+//! control plane has acknowledged it.
+
+pub mod archive;
+mod config;
+pub mod control;
+mod files;
+mod follow;
+mod handle;
+pub mod job;
+mod mask;
+mod paths;
+mod prepare;
+mod recover;
+mod report;
+mod retry;
+mod runner;
+pub mod supervisor;
+mod tools;
+
+pub use config::RunnerConfig;
+pub use runner::Runner;
+pub use tools::{NotInstalled, Tools};

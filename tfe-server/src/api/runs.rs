@@ -262,7 +262,8 @@ async fn included(context: &Context, run: &Run, workspace: &Workspace, wanted: &
             }
             "created-by" => {
                 if let Some(id) = &run.created_by {
-                    resources.push(account::render(&context.any::<User>(id.as_str()).await?));
+                    let user: Versioned<User> = context.any(id.as_str()).await?;
+                    resources.push(account::render(&user));
                 }
             }
             _ => {}

@@ -1,0 +1,208 @@
+//! Following a supervised job: its log, its state, its lease, and what the control plane wants of it.
+
+use std::{
+    fs,
+    io::{Read, Seek, SeekFrom},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tfe_core::job::LEASE_SECONDS;
+use tokio::time::Instant;
+
+use crate::{
+    control::{Control, ControlError, Ticket},
+    handle,
+    job::Directive,
+    mask::Masker,
+    retry::until_acknowledged,
+    supervisor::{
+        STATE,
+        instructions::Done,
+        requests::{self, Stop},
+        snapshot,
+    },
+};
+
+/// How often the log and the mark of the end are looked at: little enough that nobody sees a delay.
+const TICK: Duration = Duration::from_millis(15);
+/// How often state is uploaded at most while an apply is at work.
+const STATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the lease is renewed: three times before it would end.
+const HEARTBEAT: Duration = Duration::from_secs(LEASE_SECONDS.unsigned_abs() / 3);
+/// How often the supervisor's life is checked.
+const LIFE_INTERVAL: Duration = Duration::from_millis(250);
+/// How long one question for a directive waits.
+const DIRECTIVE_WAIT: Duration = Duration::from_secs(10);
+/// How much of the log is read at once.
+const READ_BYTES: usize = 64 * 1024;
+
+/// How the supervision ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// By itself, with its mark.
+    Done(Done),
+    /// The supervisor died.
+    Lost,
+}
+
+/// One job under supervision.
+pub(crate) struct Follower {
+    pub(crate) control: Arc<dyn Control>,
+    pub(crate) ticket: Ticket,
+    pub(crate) spool: PathBuf,
+    pub(crate) log: LogTail,
+    /// Base64 of the snapshots' key.
+    pub(crate) spool_key: tfe_core::secret::Secret,
+    last_state: Option<SystemTime>,
+}
+
+/// The growing log file, masked, from where the control plane has it.
+pub(crate) struct LogTail {
+    path: PathBuf,
+    position: u64,
+    masker: Masker,
+    /// How many masked bytes the control plane has already.
+    skip: u64,
+    sent: u64,
+}
+
+impl LogTail {
+    /// `base` is how long the log was when the job began, `stored` how long it is now.
+    pub(crate) fn new(path: PathBuf, masker: Masker, base: u64, stored: u64) -> Self {
+        Self { path, position: 0, masker, skip: stored.saturating_sub(base), sent: stored }
+    }
+
+    /// What is new, ready to be sent.
+    fn more(&mut self, is_end: bool) -> Vec<u8> {
+        let mut raw = Vec::new();
+        if let Ok(mut file) = fs::File::open(&self.path)
+            && file.seek(SeekFrom::Start(self.position)).is_ok()
+        {
+            let _ = file.take(READ_BYTES as u64).read_to_end(&mut raw);
+        }
+        self.position += raw.len() as u64;
+        let mut masked = self.masker.push(&raw);
+        if is_end && raw.is_empty() {
+            masked.extend(self.masker.finish());
+        }
+        let known = usize::try_from(self.skip).unwrap_or(usize::MAX).min(masked.len());
+        self.skip -= known as u64;
+        masked.split_off(known)
+    }
+
+    /// Whether the whole file was read.
+    fn is_at_end(&self) -> bool {
+        fs::metadata(&self.path).map_or(true, |file| file.len() <= self.position)
+    }
+}
+
+impl Follower {
+    pub(crate) fn new(control: Arc<dyn Control>, ticket: Ticket, spool: PathBuf, log: LogTail, spool_key: tfe_core::secret::Secret) -> Self {
+        Self { control, ticket, spool, log, spool_key, last_state: None }
+    }
+
+    /// Follows until the end. The log and the last snapshot are acknowledged when this returns.
+    pub(crate) async fn follow(&mut self) -> Result<End, ControlError> {
+        let (mut heartbeat, mut life, mut state) = (Instant::now(), Instant::now(), Instant::now());
+        let directives = tokio::spawn(obey(self.control.clone(), self.ticket.clone(), self.spool.clone()));
+        let _stop = AbortOnDrop(directives);
+        let end = loop {
+            if let Some(done) = handle::done(&self.spool) {
+                break End::Done(done);
+            }
+            self.send_log(false).await?;
+            if state.elapsed() >= STATE_INTERVAL {
+                self.send_state().await?;
+                state = Instant::now();
+            }
+            if heartbeat.elapsed() >= HEARTBEAT {
+                match self.control.heartbeat(&self.ticket).await {
+                    // The lease may end, the work does not: the reports are repeated until they arrive.
+                    Ok(_) | Err(ControlError::Unavailable(_)) => heartbeat = Instant::now(),
+                    Err(error) => return Err(error),
+                }
+            }
+            if life.elapsed() >= LIFE_INTERVAL {
+                if !handle::is_supervised(&self.spool) && handle::done(&self.spool).is_none() {
+                    break End::Lost;
+                }
+                life = Instant::now();
+            }
+            tokio::time::sleep(TICK).await;
+        };
+        if matches!(end, End::Done(_)) {
+            self.finish().await?;
+        }
+        Ok(end)
+    }
+
+    /// Sends what is left of the log, and the last snapshot.
+    pub(crate) async fn finish(&mut self) -> Result<(), ControlError> {
+        while !self.log.is_at_end() {
+            self.send_log(false).await?;
+        }
+        self.send_log(true).await?;
+        self.send_state().await
+    }
+
+    async fn send_log(&mut self, is_end: bool) -> Result<(), ControlError> {
+        let text = Bytes::from(self.log.more(is_end));
+        if text.is_empty() {
+            return Ok(());
+        }
+        let offset = self.log.sent;
+        until_acknowledged(|| self.control.append_log(&self.ticket, offset, text.clone())).await?;
+        self.log.sent += text.len() as u64;
+        Ok(())
+    }
+
+    async fn send_state(&mut self) -> Result<(), ControlError> {
+        let path = self.spool.join(STATE);
+        let Ok(changed) = fs::metadata(&path).and_then(|file| file.modified()) else { return Ok(()) };
+        if self.last_state == Some(changed) {
+            return Ok(());
+        }
+        let sealed = fs::read(&path).unwrap_or_default();
+        if let Some(state) = snapshot::open(&self.spool_key, self.ticket.job.as_str(), &sealed) {
+            let state = Bytes::from(state);
+            until_acknowledged(|| self.control.save_state(&self.ticket, state.clone())).await?;
+        }
+        self.last_state = Some(changed);
+        Ok(())
+    }
+}
+
+/// Passes the control plane's wishes on to the supervisor, as files.
+async fn obey(control: Arc<dyn Control>, ticket: Ticket, spool: PathBuf) {
+    loop {
+        let stop = match control.await_directive(&ticket, DIRECTIVE_WAIT).await {
+            Ok(Directive::Continue) => continue,
+            Ok(Directive::Interrupt) => Stop::Interrupt,
+            Ok(Directive::Kill) => Stop::Kill,
+            Err(ControlError::Unavailable(_)) => {
+                tokio::time::sleep(STATE_INTERVAL).await;
+                continue;
+            }
+            Err(_) => return,
+        };
+        if let Err(error) = requests::make(&spool, stop) {
+            tracing::error!(job = %ticket.job, %error, "a request to stop could not be passed on");
+        }
+        if stop == Stop::Kill {
+            return;
+        }
+        // The request stands; only a stronger one matters now.
+        tokio::time::sleep(STATE_INTERVAL).await;
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,282 @@
+//! Getting a job's directories ready, and the instructions for its supervisor.
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use futures::TryStreamExt;
+use semver::Version;
+use tfe_core::{hcl, run::Phase};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+
+use crate::{
+    archive::{self, ArchiveError},
+    config::RunnerConfig,
+    control::{Control, ControlError, Ticket},
+    files::{private_directory, write_fresh},
+    job::{ArtifactKind, Assignment, EngineKind, PlanOptions, Spec, Variable},
+    paths::{Paths, lock_file, names},
+    supervisor::instructions::{Instructions, Setting, Step, StepName},
+    tools::{NotInstalled, Tools},
+};
+
+/// Where engines and what they call are looked for; nothing of the server's own path.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The override that keeps the state here ends so; before it come as many `z` as it takes to be the last.
+const OVERRIDE_END: &str = "_override.tf";
+
+/// Why a job could not be made ready.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PrepareError {
+    /// The control plane did not give what is needed.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The configuration is not usable.
+    #[error("the configuration cannot be unpacked: {0}")]
+    Archive(#[from] ArchiveError),
+    /// The engine is not here.
+    #[error(transparent)]
+    NotInstalled(#[from] NotInstalled),
+    /// The disk, most likely.
+    #[error("the run's directory cannot be prepared: {0}")]
+    Io(#[from] io::Error),
+    /// Something that a person can change.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// Makes the directories ready and says what the supervisor has to do.
+pub(crate) async fn prepare(
+    config: &RunnerConfig,
+    tools: &Tools,
+    control: &dyn Control,
+    ticket: &Ticket,
+    assignment: &Assignment,
+    paths: &Paths,
+) -> Result<Instructions, PrepareError> {
+    let spec = &assignment.spec;
+    let is_planned = assignment.phase == Phase::Apply && paths.planned().exists();
+    if !is_planned && paths.work.exists() {
+        fs::remove_dir_all(&paths.work)?;
+    }
+    for directory in paths.directories() {
+        private_directory(&directory)?;
+    }
+    let (version, program) = tools.resolve(spec.engine, &spec.version)?;
+    if !is_planned {
+        unpack(control, ticket, paths).await?;
+    }
+    let directory = working_directory(paths, &spec.working_directory)?;
+    if !is_planned {
+        write_fresh(&paths.cli_config(), config.cli_config.as_deref().unwrap_or_default().as_bytes())?;
+        write_fresh(&paths.variables(), variables_file(&spec.variables).as_bytes())?;
+        write_fresh(&directory.join(override_name(&directory)?), override_file(paths, spec).as_bytes())?;
+    }
+    if assignment.phase == Phase::Apply && !is_planned {
+        fetch(control, ticket, ArtifactKind::PlanFile, &paths.output(names::PLAN)).await?;
+        fetch(control, ticket, ArtifactKind::LockFile, &lock_file(&directory)).await?;
+    }
+    seed_state(control, ticket, &paths.state(&spec.workspace)).await?;
+    begin_log(paths, assignment.phase, spec.engine, &version)?;
+    Ok(instructions(config, assignment, paths, &program, directory, is_planned))
+}
+
+async fn unpack(control: &dyn Control, ticket: &Ticket, paths: &Paths) -> Result<(), PrepareError> {
+    let archive = SyncIoBridge::new(StreamReader::new(control.configuration(ticket).await?));
+    let root = paths.configuration();
+    tokio::task::spawn_blocking(move || archive::unpack(archive, &root)).await.map_err(io::Error::other)??;
+    Ok(())
+}
+
+/// The directory where the engine starts; it must be in the configuration, whatever links say.
+fn working_directory(paths: &Paths, relative: &str) -> Result<PathBuf, PrepareError> {
+    let root = paths.configuration().canonicalize()?;
+    match root.join(relative.trim_matches('/')).canonicalize() {
+        Ok(directory) if directory.starts_with(&root) && directory.is_dir() => Ok(directory),
+        _ => Err(PrepareError::Unusable(format!(
+            "the working directory \"{relative}\" is not in the configuration; change the workspace's working directory or upload it"
+        ))),
+    }
+}
+
+/// A name that sorts after every override file, since the last one wins.
+fn override_name(directory: &Path) -> io::Result<OsString> {
+    let mut last = String::from("z");
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        while name.contains("override.t") && format!("{last}{OVERRIDE_END}") <= name {
+            last.push('z');
+            if last.len() > name.len() + 1 {
+                // Something that sorts after any number of z: a character beyond all others.
+                last.insert(0, '\u{10FFFF}');
+            }
+        }
+    }
+    Ok(OsString::from(last + OVERRIDE_END))
+}
+
+/// Keeps the state in the run's own directory, whatever `cloud` or `backend` the configuration has.
+fn override_file(paths: &Paths, spec: &Spec) -> String {
+    let text = |path: PathBuf| hcl::string_literal(&path.to_string_lossy());
+    let (path, states) = (text(paths.state(&spec.workspace)), text(paths.states()));
+    format!("terraform {{\n  backend \"local\" {{\n    path          = {path}\n    workspace_dir = {states}\n  }}\n}}\n")
+}
+
+fn variables_file(variables: &[Variable]) -> String {
+    let line = |variable: &Variable| {
+        let value = variable.value.expose();
+        let value = if variable.hcl { value.to_owned() } else { hcl::string_literal(value) };
+        format!("{} = {value}\n", variable.name)
+    };
+    variables.iter().map(line).collect()
+}
+
+async fn seed_state(control: &dyn Control, ticket: &Ticket, path: &Path) -> Result<(), PrepareError> {
+    if let Some(directory) = path.parent() {
+        private_directory(directory)?;
+    }
+    match control.state(ticket).await? {
+        Some(state) => Ok(write_fresh(path, &state)?),
+        None if path.exists() => Ok(fs::remove_file(path)?),
+        None => Ok(()),
+    }
+}
+
+async fn fetch(control: &dyn Control, ticket: &Ticket, kind: ArtifactKind, path: &Path) -> Result<(), PrepareError> {
+    let Some(mut content) = control.artifact(ticket, kind).await? else { return Ok(()) };
+    let mut bytes = Vec::new();
+    while let Some(part) = content.try_next().await? {
+        bytes.extend_from_slice(&part);
+    }
+    Ok(write_fresh(path, &bytes)?)
+}
+
+/// Three lines that the CLI expects, and of an apply even skips (contract 1.6).
+fn begin_log(paths: &Paths, phase: Phase, engine: EngineKind, version: &Version) -> io::Result<()> {
+    let (os, architecture) = (std::env::consts::OS, go_architecture());
+    let header = format!("{} v{version}\non {os}_{architecture}\nInitializing plugins and modules...\n", engine.title());
+    append(&paths.log(phase), header.as_bytes())
+}
+
+/// Adds to a log, which may be that of an earlier attempt.
+pub(crate) fn append(path: &Path, text: &[u8]) -> io::Result<()> {
+    io::Write::write_all(&mut fs::File::options().append(true).create(true).open(path)?, text)
+}
+
+fn go_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn instructions(
+    config: &RunnerConfig,
+    assignment: &Assignment,
+    paths: &Paths,
+    program: &Path,
+    directory: PathBuf,
+    is_planned: bool,
+) -> Instructions {
+    let steps = Steps { program, paths, log: paths.log(assignment.phase) };
+    let init = (!is_planned).then(|| vec![steps.init()]);
+    let stages = match assignment.phase {
+        Phase::Plan => vec![vec![steps.plan(&assignment.spec)], vec![steps.show(), steps.schemas()]],
+        Phase::Apply => vec![vec![steps.apply(&assignment.spec)]],
+    };
+    Instructions {
+        spool: paths.spool.clone(),
+        supervisor: config.supervisor.clone(),
+        directory,
+        environment: environment(assignment, paths),
+        stages: init.into_iter().chain(stages).collect(),
+        data: paths.data(),
+        state: paths.state(&assignment.spec.workspace),
+        is_apply: assignment.phase == Phase::Apply,
+        spool_key: assignment.spool_key.clone(),
+        context: assignment.job.to_string(),
+    }
+}
+
+/// Everything that the engine can see of the world: the workspace's variables, and what it needs. What it needs wins.
+fn environment(assignment: &Assignment, paths: &Paths) -> Vec<Setting> {
+    let path = |path: PathBuf| path.to_string_lossy().into_owned();
+    let setting = |name: &str, value: String| Setting { name: name.to_owned(), value: value.into() };
+    let defaults = [setting("PATH", SEARCH_PATH.to_owned()), setting("LANG", "C.UTF-8".to_owned())];
+    let given = assignment.spec.environment.iter().map(|variable| Setting { name: variable.name.clone(), value: variable.value.clone() });
+    let needed = [
+        setting("HOME", path(paths.work.join("home"))),
+        setting("TMPDIR", path(paths.work.join("tmp"))),
+        setting("TF_DATA_DIR", path(paths.data())),
+        setting("TF_WORKSPACE", assignment.spec.workspace.clone()),
+        setting("TF_CLI_CONFIG_FILE", path(paths.cli_config())),
+        setting("TF_IN_AUTOMATION", "1".to_owned()),
+        setting("TF_INPUT", "0".to_owned()),
+        setting("CHECKPOINT_DISABLE", "1".to_owned()),
+    ];
+    defaults.into_iter().chain(given).chain(needed).collect()
+}
+
+/// The calls of the engine.
+struct Steps<'s> {
+    program: &'s Path,
+    paths: &'s Paths,
+    log: PathBuf,
+}
+
+impl Steps<'_> {
+    fn init(&self) -> Step {
+        let log = self.paths.output(names::INIT_LOG);
+        self.step(StepName::Init, vec!["init".into(), "-input=false".into()], log.clone(), log)
+    }
+
+    fn plan(&self, spec: &Spec) -> Step {
+        let mut arguments: Vec<OsString> = ["plan", "-input=false", "-lock=false", "-detailed-exitcode"].map(OsString::from).into();
+        arguments.push(assigned("-out=", self.paths.output(names::PLAN).as_os_str()));
+        arguments.push(assigned("-var-file=", self.paths.variables().as_os_str()));
+        arguments.extend(plan_options(&spec.plan, self.paths));
+        arguments.extend(spec.structured_log.then(|| "-json".into()));
+        self.step(StepName::Plan, arguments, self.log.clone(), self.log.clone())
+    }
+
+    fn show(&self) -> Step {
+        let arguments = vec!["show".into(), "-json".into(), self.paths.output(names::PLAN).into()];
+        self.step(StepName::ShowPlan, arguments, self.paths.output(names::PLAN_JSON), self.log.clone())
+    }
+
+    fn schemas(&self) -> Step {
+        let arguments = vec!["providers".into(), "schema".into(), "-json".into()];
+        self.step(StepName::Schemas, arguments, self.paths.output(names::SCHEMAS), self.log.clone())
+    }
+
+    fn apply(&self, spec: &Spec) -> Step {
+        let mut arguments: Vec<OsString> = ["apply", "-input=false", "-lock=false"].map(OsString::from).into();
+        arguments.extend(spec.structured_log.then(|| "-json".into()));
+        arguments.push(self.paths.output(names::PLAN).into());
+        self.step(StepName::Apply, arguments, self.log.clone(), self.log.clone())
+    }
+
+    fn step(&self, name: StepName, arguments: Vec<OsString>, output: PathBuf, errors: PathBuf) -> Step {
+        Step { name, program: self.program.to_owned(), arguments, output, errors }
+    }
+}
+
+fn plan_options(options: &PlanOptions, paths: &Paths) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    arguments.extend(options.destroy.then(|| "-destroy".into()));
+    arguments.extend((!options.refresh).then(|| "-refresh=false".into()));
+    arguments.extend(options.refresh_only.then(|| "-refresh-only".into()));
+    arguments.extend(options.targets.iter().map(|address| assigned("-target=", address.as_ref())));
+    arguments.extend(options.replace.iter().map(|address| assigned("-replace=", address.as_ref())));
+    arguments.extend(options.generate_configuration.then(|| assigned("-generate-config-out=", paths.output(names::GENERATED).as_os_str())));
+    arguments
+}
+
+fn assigned(option: &str, value: &std::ffi::OsStr) -> OsString {
+    let mut argument = OsString::from(option);
+    argument.push(value);
+    argument
+}

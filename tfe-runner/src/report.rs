@@ -1,0 +1,140 @@
+//! What a supervised job amounts to: its outcome, and the documents of a plan.
+
+use std::{io, sync::Arc};
+
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use serde_json::Value;
+use tfe_core::{
+    plan::{self, ApplyProgress, Summary},
+    run::Phase,
+};
+
+use crate::{
+    control::{Control, ControlError, Ticket},
+    files::read_artifact,
+    job::{ArtifactKind, Assignment, Outcome},
+    paths::{Paths, lock_file, names},
+    prepare::append,
+    retry::until_acknowledged,
+    supervisor::instructions::{Done, StepEnd, StepName},
+};
+
+/// Largest document that a run may leave.
+const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
+/// How much of a failed `init` is shown.
+const MAX_INIT_BYTES: u64 = 1 << 20;
+
+/// What the log should say before it ends, beyond what the engine wrote.
+pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Result<()> {
+    let log = paths.log(phase);
+    let is_failed_init = |step: &StepEnd| step.name == StepName::Init && !step.is_good();
+    if done.steps.iter().any(is_failed_init) {
+        let init = read_artifact(&paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
+        append(&log, &init)?;
+    }
+    match &done.error {
+        Some(error) => append(&log, format!("\nError: {error}\n").as_bytes()),
+        None => Ok(()),
+    }
+}
+
+/// The outcome of a job, with the documents of a plan uploaded.
+pub(crate) async fn outcome(
+    control: &Arc<dyn Control>,
+    ticket: &Ticket,
+    assignment: &Assignment,
+    paths: &Paths,
+    done: &Done,
+) -> Result<Outcome, ControlError> {
+    let progress = if assignment.phase == Phase::Apply { progress(paths) } else { ApplyProgress::default() };
+    let failed = |message: String| Outcome::Failed { message, summary: progress.summary() };
+    let engine = assignment.spec.engine.program();
+    if let Some(step) = done.steps.iter().find(|step| !step.is_good()) {
+        return Ok(match step.signal {
+            _ if done.stopped => Outcome::Canceled { summary: progress.summary() },
+            Some(signal) => failed(killed(engine, signal, &progress)),
+            None => failed(format!("{engine} {} failed; its log says why", verb(step.name))),
+        });
+    }
+    if done.stopped {
+        return Ok(Outcome::Canceled { summary: progress.summary() });
+    }
+    if let Some(error) = &done.error {
+        return Ok(failed(error.clone()));
+    }
+    match assignment.phase {
+        Phase::Apply => Ok(Outcome::Applied { summary: progress.summary() }),
+        Phase::Plan => match documents(assignment, paths) {
+            Ok((summary, documents)) => {
+                upload(control, ticket, documents).await?;
+                Ok(Outcome::Planned { summary })
+            }
+            Err(error) => Ok(failed(format!("the plan's documents cannot be read: {error}; start a new run"))),
+        },
+    }
+}
+
+/// What to tell about an apply whose engine or supervisor was killed.
+pub(crate) fn killed(engine: &str, signal: i32, progress: &ApplyProgress) -> String {
+    let mut message = format!("{engine} was killed by signal {signal}; the state is as last saved");
+    let unfinished = progress.unfinished();
+    if !unfinished.is_empty() {
+        message += &format!(". These were being changed and may exist without being in the state: {}", unfinished.join(", "));
+    }
+    message + ". Check them, then plan again"
+}
+
+/// What an apply's log says that happened.
+pub(crate) fn progress(paths: &Paths) -> ApplyProgress {
+    let mut progress = ApplyProgress::default();
+    let log = read_artifact(&paths.log(Phase::Apply), MAX_DOCUMENT_BYTES).ok().flatten().unwrap_or_default();
+    for line in String::from_utf8_lossy(&log).lines() {
+        progress.line(line);
+    }
+    progress
+}
+
+fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
+    let read = |name| read_artifact(&paths.output(name), MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
+    let (plan_file, shown, schemas) = (read(names::PLAN)?, read(names::PLAN_JSON)?, read(names::SCHEMAS)?);
+    let (document, schemas_document): (Value, Value) = (serde_json::from_slice(&shown)?, serde_json::from_slice(&schemas)?);
+    let sensitive = assignment.spec.variables.iter().chain(&assignment.spec.environment).filter(|variable| variable.sensitive);
+    let secrets: Vec<&str> = sensitive.map(|variable| variable.value.expose()).collect();
+    let redacted = serde_json::to_vec(&plan::redacted(&document, &schemas_document, &secrets))?;
+    let mut documents = vec![
+        (ArtifactKind::PlanFile, plan_file.into()),
+        (ArtifactKind::PlanJson, shown.into()),
+        (ArtifactKind::PlanRedacted, redacted.into()),
+        (ArtifactKind::ProviderSchemas, schemas.into()),
+    ];
+    let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
+    let optional = [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.output(names::GENERATED))];
+    for (kind, path) in optional {
+        if let Some(content) = read_artifact(&path, MAX_DOCUMENT_BYTES)? {
+            documents.push((kind, content.into()));
+        }
+    }
+    Ok((plan::summary(&document), documents))
+}
+
+async fn upload(control: &Arc<dyn Control>, ticket: &Ticket, documents: Vec<(ArtifactKind, Bytes)>) -> Result<(), ControlError> {
+    let uploads = documents.into_iter().map(|(kind, content)| async move {
+        until_acknowledged(|| {
+            let content = stream::iter([Ok(content.clone())]).boxed();
+            control.save_artifact(ticket, kind, content)
+        })
+        .await
+    });
+    futures::future::try_join_all(uploads).await.map(drop)
+}
+
+fn verb(step: StepName) -> &'static str {
+    match step {
+        StepName::Init => "init",
+        StepName::Plan => "plan",
+        StepName::ShowPlan => "show",
+        StepName::Schemas => "providers schema",
+        StepName::Apply => "apply",
+    }
+}

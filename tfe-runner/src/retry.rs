@@ -1,0 +1,34 @@
+//! Repeating calls until the control plane acknowledges them.
+
+use std::time::Duration;
+
+use crate::control::ControlError;
+
+/// The first pause.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Repeats an idempotent call for as long as the control plane does not answer: what a run has done must arrive,
+/// whenever that is. Other errors end it.
+pub(crate) async fn until_acknowledged<T, F>(call: impl Fn() -> F) -> Result<T, ControlError>
+where
+    F: Future<Output = Result<T, ControlError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match call().await {
+            Err(ControlError::Unavailable(source)) => {
+                tracing::warn!(error = %source, "the control plane does not answer; trying again");
+                tokio::time::sleep(pause / 2 + jitter(pause / 2)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn jitter(bound: Duration) -> Duration {
+    let random = getrandom::u32().unwrap_or(u32::MAX);
+    bound.mul_f64(f64::from(random) / f64::from(u32::MAX))
+}

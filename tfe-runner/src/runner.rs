@@ -1,0 +1,312 @@
+//! The runner: takes jobs, gets them supervised, follows them, reports.
+
+use std::{
+    fs, io,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use tfe_core::{id::Id, job::Job, run::Phase};
+use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::RunnerConfig,
+    control::{Control, ControlError, Ticket},
+    files::private_directory,
+    follow::{End, Follower, LogTail},
+    handle::{self, Handle},
+    job::{Assignment, EngineKind, Outcome, RunnerInfo},
+    mask::Masker,
+    paths::Paths,
+    prepare::{self, PrepareError},
+    recover, report,
+    retry::until_acknowledged,
+    supervisor::instructions::Instructions,
+    tools::Tools,
+};
+
+/// How long one question for work waits.
+const CLAIM_WAIT: Duration = Duration::from_secs(20);
+/// The pause after a question that was not answered.
+const CLAIM_PAUSE: Duration = Duration::from_secs(1);
+/// How often a plan is started again here after its supervisor died, before it is left to others.
+const MAX_PLAN_STARTS: u32 = 3;
+/// How often the work directories of runs that are over are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Runs jobs of a control plane on this machine.
+#[derive(Debug)]
+pub struct Runner {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: RunnerConfig,
+    control: Arc<dyn Control>,
+    tools: Tools,
+    info: RunnerInfo,
+}
+
+/// Why a job is not followed any more.
+enum Gone {
+    /// It is another's.
+    Fenced,
+    /// Something here is broken; the lease will end and the job will be given to another.
+    Broken(String),
+}
+
+impl Runner {
+    /// A runner that looks for engines now and for work when it [runs](Self::run).
+    pub fn new(config: RunnerConfig, control: Arc<dyn Control>) -> Self {
+        let tools = Tools::discover(&config.tool_paths);
+        let names = [EngineKind::Terraform, EngineKind::Tofu].map(|kind| (kind.program().to_owned(), tools.names(kind)));
+        let info = RunnerInfo { name: config.name.clone(), tools: names.into() };
+        Self { shared: Arc::new(Shared { config, control, tools, info }) }
+    }
+
+    /// Takes up what an earlier process left, then new jobs, until `shutdown`. Supervised jobs go on after that.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.shared.config.concurrency.max(1)));
+        let mut jobs = JoinSet::new();
+        for handle in self.shared.left_behind() {
+            let shared = self.shared.clone();
+            jobs.spawn(async move { shared.adopt(handle).await });
+        }
+        let sweeper = tokio::spawn(sweep(self.shared.clone()));
+        loop {
+            while jobs.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                () = shutdown.cancelled() => break,
+                slot = slots.clone().acquire_owned() => slot,
+            };
+            let claimed = tokio::select! {
+                () = shutdown.cancelled() => break,
+                claimed = self.shared.control.claim(&self.shared.info, CLAIM_WAIT) => claimed,
+            };
+            match claimed {
+                Ok(None) => {}
+                Ok(Some(assignment)) => {
+                    let shared = self.shared.clone();
+                    jobs.spawn(async move {
+                        let _slot = slot;
+                        shared.work(assignment).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "no work could be asked for");
+                    tokio::time::sleep(CLAIM_PAUSE).await;
+                }
+            }
+        }
+        sweeper.abort();
+        jobs.abort_all();
+    }
+}
+
+impl Shared {
+    /// The jobs that an earlier process of this runner was following.
+    fn left_behind(&self) -> Vec<Handle> {
+        let entries = fs::read_dir(&self.config.spool_root).into_iter().flatten().filter_map(Result::ok);
+        entries.filter_map(|entry| Handle::read(&entry.path())).collect()
+    }
+
+    /// Does a claimed job.
+    async fn work(&self, assignment: Assignment) {
+        let paths = Paths::new(&self.config, &assignment.job, &assignment.run);
+        let ticket = ticket(&assignment);
+        let done = async {
+            let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
+            let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored };
+            handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
+            let instructions = match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await {
+                Ok(instructions) => instructions,
+                Err(error) => return self.refuse(&ticket, &assignment, stored, error).await,
+            };
+            self.supervise(&instructions, &paths).await?;
+            self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions)).await
+        };
+        self.conclude(&assignment.job, &paths, done.await).await;
+    }
+
+    /// Takes up a job that an earlier process was following.
+    async fn adopt(&self, handle: Handle) {
+        let paths = Paths::new(&self.config, &handle.job, &handle.run);
+        let done = async {
+            let assignment = until_acknowledged(|| self.control.adopt(&self.info, &handle.job)).await?;
+            tracing::info!(job = %handle.job, run = %handle.run, "taking up a job of an earlier process");
+            let ticket = ticket(&assignment);
+            let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
+            self.finish(&ticket, &assignment, &paths, handle.log_base, stored, None).await
+        };
+        self.conclude(&handle.job, &paths, done.await).await;
+    }
+
+    /// Follows a supervised job to its end and reports it.
+    async fn finish(
+        &self,
+        ticket: &Ticket,
+        assignment: &Assignment,
+        paths: &Paths,
+        base: u64,
+        stored: u64,
+        instructions: Option<&Instructions>,
+    ) -> Result<(), Gone> {
+        let secrets = assignment.spec.variables.iter().chain(&assignment.spec.environment);
+        let masker = Masker::new(secrets.filter(|variable| variable.sensitive).map(|variable| &variable.value));
+        let log = LogTail::new(paths.log(assignment.phase), masker, base, stored);
+        let key = assignment.spool_key.clone();
+        let mut follower = Follower::new(self.control.clone(), ticket.clone(), paths.spool.clone(), log, key);
+        let mut starts = 1;
+        let outcome = loop {
+            match follower.follow().await? {
+                End::Done(done) => {
+                    report::complete_log(paths, assignment.phase, &done).map_err(broken)?;
+                    follower.finish().await?;
+                    break report::outcome(&self.control, ticket, assignment, paths, &done).await?;
+                }
+                End::Lost => {
+                    recover::end_engines(&paths.spool).await;
+                    match (assignment.phase, instructions) {
+                        (Phase::Plan, Some(instructions)) if starts < MAX_PLAN_STARTS => {
+                            starts += 1;
+                            self.supervise(instructions, paths).await?;
+                        }
+                        (Phase::Plan, _) => return Err(Gone::Broken("the supervisor of a plan died".to_owned())),
+                        (Phase::Apply, _) => break self.recovered(&mut follower, assignment, paths).await?,
+                    }
+                }
+            }
+        };
+        if matches!(outcome, Outcome::Planned { .. }) {
+            fs::write(paths.planned(), []).map_err(broken)?;
+        }
+        Ok(until_acknowledged(|| self.control.report(ticket, outcome.clone())).await?)
+    }
+
+    /// Saves the state of an apply whose supervisor died.
+    async fn recovered(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths) -> Result<Outcome, Gone> {
+        let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
+        let context = assignment.job.as_str();
+        let state = recover::newest_state(paths, &assignment.spec.workspace, &directory, &assignment.spool_key, context);
+        if let Some(state) = state.map(bytes::Bytes::from) {
+            match until_acknowledged(|| self.control.save_state(&follower.ticket, state.clone())).await {
+                // The state had not changed since the run began, or cannot be taken: the run's error must still arrive.
+                Ok(()) | Err(ControlError::Refused(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        follower.finish().await?;
+        let progress = report::progress(paths);
+        let unfinished = progress.unfinished();
+        let mut message = "the supervisor of this apply died; the state that was reached is saved".to_owned();
+        if !unfinished.is_empty() {
+            message += &format!(". These were being changed and may exist without being in the state: {}", unfinished.join(", "));
+        }
+        Ok(Outcome::Failed { message: message + ". Plan again before you apply", summary: progress.summary() })
+    }
+
+    /// Reports a job that cannot even begin, in its log too, which is all that some clients read.
+    async fn refuse(&self, ticket: &Ticket, assignment: &Assignment, stored: u64, error: PrepareError) -> Result<(), Gone> {
+        let message = match error {
+            PrepareError::Control(error) => match error {
+                ControlError::Refused(reason) => reason,
+                other => return Err(other.into()),
+            },
+            PrepareError::Io(error) => return Err(broken(error)),
+            other => other.to_string(),
+        };
+        let engine = assignment.spec.engine.title();
+        let text = format!("{engine}\non this runner\nInitializing plugins and modules...\n\nError: {message}\n");
+        let text = bytes::Bytes::from(text);
+        until_acknowledged(|| self.control.append_log(ticket, stored, text.clone())).await?;
+        let outcome = Outcome::Failed { message, summary: tfe_core::plan::Summary::default() };
+        Ok(until_acknowledged(|| self.control.report(ticket, outcome.clone())).await?)
+    }
+
+    /// Starts a supervisor and hands it its instructions over a pipe.
+    async fn supervise(&self, instructions: &Instructions, paths: &Paths) -> Result<(), Gone> {
+        let text = serde_json::to_vec(instructions).map_err(|error| Gone::Broken(error.to_string()))?;
+        let (program, arguments) = self.config.supervisor.split_first().ok_or_else(|| Gone::Broken("no supervisor command".to_owned()))?;
+        let errors = fs::File::create(paths.spool.join("supervisor.log")).map_err(broken)?;
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir("/").env_clear().stdin(Stdio::piped()).stdout(Stdio::null()).stderr(errors);
+        let mut child = tokio::process::Command::from(command).spawn().map_err(broken)?;
+        let mut input = child.stdin.take().ok_or_else(|| Gone::Broken("the supervisor has no input".to_owned()))?;
+        input.write_all(&text).await.map_err(broken)?;
+        drop(input);
+        // Followed only once it holds its lock, so that "no lock" means "no supervisor".
+        let spool = paths.spool.clone();
+        while !handle::is_supervised(&spool) && handle::done(&spool).is_none() {
+            if child.try_wait().map_err(broken)?.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // Nothing but its exit is awaited, so that no zombie stays.
+        tokio::spawn(async move { child.wait().await });
+        Ok(())
+    }
+
+    /// Cleans up after a job.
+    async fn conclude(&self, job: &Id<Job>, paths: &Paths, done: Result<(), Gone>) {
+        match done {
+            Ok(()) => {}
+            Err(Gone::Fenced) => {
+                tracing::warn!(%job, "another runner has the job, or it is over; what is left of it here is ended");
+                let _ = crate::supervisor::requests::make(&paths.spool, crate::supervisor::requests::Stop::Kill);
+                recover::kill_engines(&paths.spool);
+            }
+            Err(Gone::Broken(reason)) => tracing::error!(%job, reason, "a job cannot go on here"),
+        }
+        remove(&paths.spool);
+        self.remove_if_over(&paths.work).await;
+    }
+
+    async fn remove_if_over(&self, work: &Path) {
+        let Some(run) = work.file_name().and_then(|name| name.to_str()) else { return };
+        if self.control.is_over(&Id::from(run)).await.unwrap_or(false) {
+            remove(work);
+        }
+    }
+}
+
+/// Removes the work directories of runs that ended elsewhere: discarded, canceled, or applied by another runner.
+async fn sweep(shared: Arc<Shared>) {
+    if let Err(error) = private_directory(&shared.config.work_root).and_then(|()| private_directory(&shared.config.spool_root)) {
+        tracing::error!(%error, "the runner's directories cannot be made");
+    }
+    loop {
+        for entry in fs::read_dir(&shared.config.work_root).into_iter().flatten().filter_map(Result::ok) {
+            shared.remove_if_over(&entry.path()).await;
+        }
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+    }
+}
+
+fn remove(directory: &Path) {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "a directory could not be removed; the sweep tries again"),
+        _ => {}
+    }
+}
+
+fn ticket(assignment: &Assignment) -> Ticket {
+    Ticket { job: assignment.job.clone(), fencing_token: assignment.fencing_token, run_token: assignment.run_token.clone() }
+}
+
+fn broken(error: io::Error) -> Gone {
+    Gone::Broken(error.to_string())
+}
+
+impl From<ControlError> for Gone {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Fenced => Self::Fenced,
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}

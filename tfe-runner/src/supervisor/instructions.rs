@@ -1,0 +1,124 @@
+//! What a supervisor is told, over its standard input, and what it leaves behind.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tfe_core::secret::{Secret, exposed};
+
+/// The whole task. It holds secrets and is never written to a disk.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Instructions {
+    /// The job's durable directory: lock, requests, snapshots, marks.
+    pub(crate) spool: PathBuf,
+    /// The command of the supervisor itself, to start engines through its launcher.
+    pub(crate) supervisor: Vec<OsString>,
+    /// Where the engine starts.
+    pub(crate) directory: PathBuf,
+    /// The engine's whole environment.
+    pub(crate) environment: Vec<Setting>,
+    /// Done one after the other; the steps of a stage at the same time. The first failure ends it all.
+    pub(crate) stages: Vec<Vec<Step>>,
+    /// `TF_DATA_DIR`, where `init` leaves what backend it found.
+    pub(crate) data: PathBuf,
+    /// Where the state must be kept.
+    pub(crate) state: PathBuf,
+    /// Whether the state changes and must be watched.
+    pub(crate) is_apply: bool,
+    /// Base64 of the key for snapshots.
+    #[serde(with = "exposed")]
+    pub(crate) spool_key: Secret,
+    /// What snapshots are sealed for: the job's id.
+    pub(crate) context: String,
+}
+
+/// An environment variable.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Setting {
+    pub(crate) name: String,
+    #[serde(with = "exposed")]
+    pub(crate) value: Secret,
+}
+
+/// One run of the engine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Step {
+    pub(crate) name: StepName,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<OsString>,
+    /// The file for its output: a file and never a pipe, since an engine dies of a pipe whose reader died.
+    pub(crate) output: PathBuf,
+    /// The file for its errors, if not the same.
+    pub(crate) errors: PathBuf,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StepName {
+    Init,
+    Plan,
+    ShowPlan,
+    Schemas,
+    Apply,
+}
+
+/// What became of a step.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct StepEnd {
+    pub(crate) name: StepName,
+    /// The exit code, if it ended by itself.
+    pub(crate) code: Option<i32>,
+    /// The signal, if it was killed.
+    pub(crate) signal: Option<i32>,
+}
+
+/// The mark of the end, in `done.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub(crate) steps: Vec<StepEnd>,
+    /// Whether the end was asked for.
+    pub(crate) stopped: bool,
+    /// Why a step could not even be started.
+    pub(crate) error: Option<String>,
+}
+
+/// The processes at work, in `engine.json`, for whoever must clean up after a supervisor that died.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Engines {
+    pub(crate) processes: Vec<Engine>,
+}
+
+/// A process, told from later ones with the same number by its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Engine {
+    pub(crate) pid: i32,
+    pub(crate) started: u64,
+}
+
+impl StepEnd {
+    /// Whether the next stage may begin. A plan ends with 2 when there are changes.
+    pub(crate) fn is_good(&self) -> bool {
+        self.code == Some(0) || (self.name == StepName::Plan && self.code == Some(2))
+    }
+}
+
+impl Engine {
+    /// The running process of that number.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        start_of(pid).map(|started| Self { pid, started })
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(self) -> bool {
+        start_of(self.pid) == Some(self.started)
+    }
+}
+
+/// When a process started, in ticks since boot: field 22 of `/proc/PID/stat`, counted after the name in parentheses.
+/// A zombie has ended and counts as gone.
+fn start_of(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
+}

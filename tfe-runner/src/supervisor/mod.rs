@@ -1,0 +1,69 @@
+//! The supervisor: one process for one job, which outlives whoever started it.
+//!
+//! It needs nobody: its instructions came at the start, the engine writes to files, state snapshots go to a durable
+//! directory, and the end is a file too. The runner only reads along. If the runner dies, the work goes on and is
+//! taken up again; if the supervisor dies, the kernel interrupts the engine, which saves its state and ends.
+//!
+//! ```text
+//! runner ──stdin──► supervisor ──launcher──► terraform ──► log, state file
+//!    ▲                  │ flock, snapshots, done.json          │
+//!    └──reads── spool ◄─┘◄───────────── inotify ───────────────┘
+//! ```
+
+pub(crate) mod instructions;
+mod launch;
+pub(crate) mod requests;
+pub(crate) mod snapshot;
+mod stages;
+
+use std::{ffi::OsString, fs, io, io::Read, process::ExitCode};
+
+use nix::{
+    fcntl::{Flock, FlockArg},
+    sys::resource::{Resource, setrlimit},
+    unistd::setsid,
+};
+
+use self::{instructions::Instructions, stages::Supervision};
+
+/// The lock that a living supervisor holds.
+pub(crate) const LOCK: &str = "lock";
+/// The mark of the end.
+pub(crate) const DONE: &str = "done.json";
+/// The processes at work.
+pub(crate) const ENGINES: &str = "engines.json";
+/// The newest state snapshot, sealed.
+pub(crate) const STATE: &str = "state.sealed";
+
+/// The entry of a supervisor process; `arguments` are those after the words that chose it.
+pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let ended = match arguments.next() {
+        Some(word) if word == launch::WORD => launch::run(arguments),
+        _ => supervise(),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report(&error),
+    }
+}
+
+/// Standard error is a file in the job's directory, for whoever looks into a failure.
+#[expect(clippy::print_stderr, reason = "a process of its own, with a file as its standard error")]
+fn report(error: &io::Error) -> ExitCode {
+    eprintln!("supervisor: {error}");
+    ExitCode::FAILURE
+}
+
+fn supervise() -> io::Result<()> {
+    // Its own session: no signal of a terminal reaches it, and no end of a parent.
+    setsid()?;
+    // The memory holds secrets.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    let instructions: Instructions = serde_json::from_str(&text)?;
+    drop(text);
+    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(instructions.spool.join(LOCK))?;
+    let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+    Supervision::new(&instructions)?.run()
+}

@@ -1,0 +1,99 @@
+//! Snapshots of the state while terraform rewrites it.
+//!
+//! terraform truncates its state file and writes it anew with every resource, so at any moment the file is more often
+//! empty or cut off than whole. Each change is looked at, and the last whole state is kept.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use tfe_core::{
+    cipher::{Key, NONCE_LENGTH, Nonce},
+    secret::Secret,
+    state::StateFile,
+};
+
+use crate::files::write_durably;
+
+/// How often snapshots are written at most: each costs a disk's flush, and the last one is written in any case.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Keeps the last whole state of a file.
+pub(crate) struct Snapshots {
+    state: PathBuf,
+    target: PathBuf,
+    key: Key,
+    context: String,
+    last: Vec<u8>,
+    is_written: bool,
+    written_at: Option<Instant>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(state: &Path, target: PathBuf, key: &Secret, context: &str) -> io::Result<Self> {
+        let last = fs::read(state).unwrap_or_default();
+        let key = decode_key(key).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { state: state.to_owned(), target, key, context: context.to_owned(), last, is_written: true, written_at: None })
+    }
+
+    /// Looks at the file and keeps what it holds if that is whole.
+    pub(crate) fn look(&mut self) -> io::Result<()> {
+        if let Ok(content) = fs::read(&self.state)
+            && content != self.last
+            && is_whole(&content)
+        {
+            self.last = content;
+            self.is_written = false;
+        }
+        self.write_if_due()
+    }
+
+    /// Writes what is kept if it is new and the last snapshot was long enough ago.
+    pub(crate) fn write_if_due(&mut self) -> io::Result<()> {
+        if self.written_at.is_none_or(|at| at.elapsed() >= INTERVAL) { self.write() } else { Ok(()) }
+    }
+
+    /// Looks once more and writes what is not written yet.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.written_at = None;
+        self.look()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.is_written {
+            return Ok(());
+        }
+        write_durably(&self.target, &seal(&self.key, &self.context, &self.last)?)?;
+        (self.is_written, self.written_at) = (true, Some(Instant::now()));
+        Ok(())
+    }
+}
+
+/// A whole state ends with the brace that its first byte opened; only then is a real look worth its time.
+pub(crate) fn is_whole(content: &[u8]) -> bool {
+    content.starts_with(b"{") && content.trim_ascii_end().ends_with(b"}") && StateFile::parse(content).is_ok()
+}
+
+/// The nonce and the sealed content.
+fn seal(key: &Key, context: &str, content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut nonce = [0; NONCE_LENGTH];
+    getrandom::fill(&mut nonce).map_err(io::Error::other)?;
+    let mut sealed = content.to_vec();
+    key.seal(Nonce::from_random(nonce), context.as_bytes(), &mut sealed);
+    Ok([&nonce[..], &sealed].concat())
+}
+
+/// What [`seal`] sealed, if it is whole and of this job.
+pub(crate) fn open(key: &Secret, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+    let (nonce, text) = sealed.split_first_chunk::<NONCE_LENGTH>()?;
+    let mut text = text.to_vec();
+    decode_key(key)?.open(Nonce::from_random(*nonce), context.as_bytes(), &mut text).ok()?;
+    Some(text)
+}
+
+fn decode_key(key: &Secret) -> Option<Key> {
+    Key::from_slice(&STANDARD.decode(key.expose()).ok()?)
+}

@@ -1,0 +1,198 @@
+//! The work: stages of steps, with an eye on the state and on requests.
+
+use std::{
+    fs,
+    fs::File,
+    io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    process::{Child, ExitStatus, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    path::Path,
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        inotify::{AddWatchFlags, InitFlags, Inotify},
+        signal::{Signal, kill, killpg},
+    },
+    unistd::Pid,
+};
+
+use super::{
+    DONE, ENGINES, STATE,
+    instructions::{Done, Engine, Engines, Instructions, Step, StepEnd, StepName},
+    launch,
+    requests::{self, Stop},
+    snapshot::Snapshots,
+};
+use crate::files::write_durably;
+
+/// How often requests are looked for: a person does not notice it, and it costs nothing.
+const TICK: Duration = Duration::from_millis(25);
+
+/// One supervision, from the first step to the mark of the end.
+pub(crate) struct Supervision<'i> {
+    instructions: &'i Instructions,
+    snapshots: Option<Snapshots>,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    running: Vec<Running>,
+    stop: Option<Stop>,
+    done: Done,
+}
+
+struct Running {
+    name: StepName,
+    pid: Pid,
+}
+
+enum Event {
+    Ended(Pid, ExitStatus),
+    StateChanged,
+}
+
+impl<'i> Supervision<'i> {
+    pub(crate) fn new(instructions: &'i Instructions) -> io::Result<Self> {
+        let (sender, events) = mpsc::channel();
+        let mut snapshots = None;
+        if instructions.is_apply {
+            watch(&instructions.state, sender.clone())?;
+            let target = instructions.spool.join(STATE);
+            snapshots = Some(Snapshots::new(&instructions.state, target, &instructions.spool_key, &instructions.context)?);
+        }
+        Ok(Self { instructions, snapshots, events, sender, running: Vec::new(), stop: None, done: Done::default() })
+    }
+
+    /// Does all stages, and leaves the mark of the end whatever happened.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        for stage in &self.instructions.stages {
+            if let Err(error) = self.stage(stage) {
+                self.done.error = Some(error.to_string());
+            }
+            if self.done.error.is_some() || self.stop.is_some() || !self.done.steps.iter().all(StepEnd::is_good) {
+                break;
+            }
+        }
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.finish()?;
+        }
+        self.done.stopped = self.stop.is_some();
+        write_durably(&self.instructions.spool.join(DONE), &serde_json::to_vec(&self.done)?)
+    }
+
+    fn stage(&mut self, stage: &[Step]) -> io::Result<()> {
+        for step in stage {
+            let running = self.start(step)?;
+            self.running.push(running);
+        }
+        self.record_engines()?;
+        while !self.running.is_empty() {
+            match self.events.recv_timeout(TICK) {
+                Ok(event) => self.take(event)?,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the watching threads are gone")),
+            }
+            if let Some(snapshots) = &mut self.snapshots {
+                snapshots.write_if_due()?;
+            }
+            self.obey();
+        }
+        if stage.iter().any(|step| step.name == StepName::Init) && self.done.steps.iter().all(StepEnd::is_good) {
+            check_backend(self.instructions)?;
+        }
+        Ok(())
+    }
+
+    /// Takes an event and those that came with it: a rewritten state is many changes and one look.
+    fn take(&mut self, first: Event) -> io::Result<()> {
+        let mut has_changed = false;
+        for event in std::iter::once(first).chain(self.events.try_iter().collect::<Vec<_>>()) {
+            match event {
+                Event::Ended(pid, status) => self.ended(pid, status),
+                Event::StateChanged => has_changed = true,
+            }
+        }
+        match &mut self.snapshots {
+            Some(snapshots) if has_changed => snapshots.look(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a step in a process group of its own. This is where a sandbox goes.
+    fn start(&self, step: &Step) -> io::Result<Running> {
+        let append = |path| File::options().append(true).create(true).open(path);
+        let mut command = launch::command(&self.instructions.supervisor, step.program.as_os_str(), &step.arguments);
+        command.current_dir(&self.instructions.directory).env_clear();
+        command.envs(self.instructions.environment.iter().map(|setting| (&setting.name, setting.value.expose())));
+        command.stdin(Stdio::null()).stdout(append(&step.output)?).stderr(append(&step.errors)?).process_group(0);
+        let child = command.spawn()?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        self.await_end(child, pid);
+        Ok(Running { name: step.name, pid })
+    }
+
+    fn await_end(&self, mut child: Child, pid: Pid) {
+        let sender = self.sender.clone();
+        thread::spawn(move || {
+            if let Ok(status) = child.wait() {
+                let _ = sender.send(Event::Ended(pid, status));
+            }
+        });
+    }
+
+    fn ended(&mut self, pid: Pid, status: ExitStatus) {
+        // Providers and provisioners that the engine left behind.
+        let _ = killpg(pid, Signal::SIGKILL);
+        if let Some(index) = self.running.iter().position(|running| running.pid == pid) {
+            let name = self.running.swap_remove(index).name;
+            self.done.steps.push(StepEnd { name, code: status.code(), signal: status.signal() });
+        }
+    }
+
+    /// Passes a new request on: an interrupt to the engine alone, which then stops its own children; an end to all.
+    fn obey(&mut self) {
+        let wanted = requests::made(&self.instructions.spool);
+        if wanted <= self.stop {
+            return;
+        }
+        self.stop = wanted;
+        for running in &self.running {
+            let sent = match wanted {
+                Some(Stop::Kill) => killpg(running.pid, Signal::SIGKILL),
+                _ => kill(running.pid, Signal::SIGINT),
+            };
+            debug_assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH)));
+        }
+    }
+
+    fn record_engines(&self) -> io::Result<()> {
+        let processes = self.running.iter().filter_map(|running| Engine::of(running.pid.as_raw())).collect();
+        write_durably(&self.instructions.spool.join(ENGINES), &serde_json::to_vec(&Engines { processes })?)
+    }
+}
+
+/// Reports changes in the directory of the state file; the file itself may not exist yet.
+fn watch(state: &Path, sender: Sender<Event>) -> io::Result<()> {
+    let directory = state.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    fs::create_dir_all(directory)?;
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
+    inotify.add_watch(directory, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO)?;
+    thread::spawn(move || {
+        while inotify.read_events().is_ok() && sender.send(Event::StateChanged).is_ok() {}
+    });
+    Ok(())
+}
+
+/// After `init`: the engine must keep its state where it is watched, whatever the configuration says.
+fn check_backend(instructions: &Instructions) -> io::Result<()> {
+    let text = fs::read_to_string(instructions.data.join("terraform.tfstate")).unwrap_or_default();
+    let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let path = document.pointer("/backend/config/path").and_then(serde_json::Value::as_str);
+    if document.pointer("/backend/type") == Some(&"local".into()) && path.map(Path::new) == Some(&instructions.state) {
+        return Ok(());
+    }
+    Err(io::Error::other("an override file of the configuration sets a backend; remove that backend block, the state is kept here"))
+}
