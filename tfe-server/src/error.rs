@@ -59,6 +59,11 @@ impl ApiError {
         Self::Internal(source.into())
     }
 
+    /// Too many others changed the same things at the same time.
+    pub(crate) fn busy() -> Self {
+        Refused::because("too much changed at the same time; try again").into()
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -129,6 +134,14 @@ impl From<VaultError> for ApiError {
             VaultError::Unavailable(_) => Self::Unavailable(Box::new(error)),
             other => Self::internal(other),
         }
+    }
+}
+
+/// The error of a commit, in the words for a name that others have already.
+pub(crate) fn taken(error: tfe_storage::Error) -> ApiError {
+    match error {
+        tfe_storage::Error::AlreadyExists { .. } => Invalid::attribute("name", "Name has already been taken").into(),
+        error => error.into(),
     }
 }
 

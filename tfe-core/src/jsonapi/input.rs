@@ -45,6 +45,11 @@ impl Input {
         self.relationships.get(name)?.get("data")?.get("id")?.as_str().map(str::to_owned)
     }
 
+    /// Whether the relationship is spoken of at all.
+    pub fn names(&self, relationship: &str) -> bool {
+        self.relationships.contains_key(relationship)
+    }
+
     /// The resources that the relationship names.
     pub fn many(&self, name: &str) -> Result<Vec<Self>, Invalid> {
         let Some(data) = self.relationships.get(name).and_then(|relationship| relationship.get("data")) else {

@@ -15,8 +15,10 @@ mod tags;
 mod tokens;
 mod variables;
 mod workspace_lock;
+mod workspace_rendering;
 mod workspaces;
 
+pub(crate) use self::discovery::version_headers;
 use crate::http::routes::Routes;
 
 /// All routes of the API.

@@ -6,6 +6,7 @@ use tfe_core::{
     access::Permission,
     jsonapi::{Document, Resource},
     state_version::{StateOutput, StateVersion},
+    workspace::Workspace,
 };
 use tfe_storage::Versioned;
 
@@ -43,10 +44,7 @@ async fn show(context: Context, Path(id): Path<String>) -> Reply {
 }
 
 async fn list(context: &Context, version: &StateVersion, parameters: &Parameters) -> Reply {
-    let mut resources = Vec::new();
-    for output in states::outputs(&context.app, &version.id).await? {
-        resources.push(render(&context.app, &output, false).await?);
-    }
+    let resources = rendered(context, version).await?;
     if !parameters.is_paged() {
         return Ok(respond::document(StatusCode::OK, &Document::all(&resources)));
     }
@@ -54,6 +52,22 @@ async fn list(context: &Context, version: &StateVersion, parameters: &Parameters
     let on_page = resources.into_iter().skip(usize::try_from(page.offset()).unwrap_or(usize::MAX));
     let on_page: Vec<_> = on_page.take(usize::try_from(page.size).unwrap_or(usize::MAX)).collect();
     Ok(respond::page(context, parameters, &on_page, total as u64))
+}
+
+/// The outputs of a workspace's current state.
+pub(crate) async fn of_current(context: &Context, workspace: &Workspace) -> Result<Vec<Resource>, ApiError> {
+    match states::current(&context.app, workspace).await? {
+        Some(version) => rendered(context, &version).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+async fn rendered(context: &Context, version: &StateVersion) -> Result<Vec<Resource>, ApiError> {
+    let mut resources = Vec::new();
+    for output in states::outputs(&context.app, &version.id).await? {
+        resources.push(render(&context.app, &output, false).await?);
+    }
+    Ok(resources)
 }
 
 /// An output as clients see it.

@@ -19,7 +19,7 @@ use tfe_core::{
 };
 use tfe_storage::{Batch, Direction, Query, Sort, StoreExt, Versioned};
 
-use super::{account, applies, configurations, plans, workspaces};
+use super::{account, applies, configurations, plans, workspace_rendering};
 use crate::{
     error::{ApiError, Reply},
     http::{body, context::Context, parameters::Parameters, respond, routes::Routes},
@@ -249,13 +249,13 @@ fn options(wanted: &NewRun, workspace: &Workspace, configuration: &Configuration
     })
 }
 
-async fn included(context: &Context, run: &Run, workspace: &Workspace, wanted: &[String]) -> Result<Vec<Resource>, ApiError> {
+pub(crate) async fn included(context: &Context, run: &Run, workspace: &Workspace, wanted: &[String]) -> Result<Vec<Resource>, ApiError> {
     let mut resources = Vec::new();
     for name in wanted {
         match name.as_str() {
             "plan" => resources.push(plans::render(context, run)),
             "apply" => resources.push(applies::render(context, run)),
-            "workspace" => resources.push(workspaces::render(context, workspace).await?),
+            "workspace" => resources.push(workspace_rendering::render(context, workspace).await?),
             "configuration-version" => {
                 let version: Versioned<ConfigurationVersion> = context.any(run.configuration_version_id.as_str()).await?;
                 resources.push(configurations::render(&version));

@@ -68,6 +68,11 @@ impl Context {
         Ok(access::allows(&self.subject, self.role(scope.organization).await?, permission, scope))
     }
 
+    /// Whether the caller may see the organization.
+    pub(crate) async fn sees_organization(&self, organization: &Id<Organization>) -> Result<bool, ApiError> {
+        self.may(Permission::ReadOrganization, Scope { organization, workspace: None }).await
+    }
+
     /// The organization of that name.
     pub(crate) async fn organization(&self, name: &str, permission: Permission) -> Result<Versioned<Organization>, ApiError> {
         let organization = self.app.store.find_by::<Organization>("name", name).await?.ok_or(ApiError::NotFound)?;

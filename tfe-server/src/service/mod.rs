@@ -9,6 +9,7 @@ pub(crate) mod runs;
 pub mod setup;
 pub(crate) mod states;
 pub(crate) mod tokens;
+pub(crate) mod workspaces;
 
 use tfe_core::run::{Phase, Run};
 

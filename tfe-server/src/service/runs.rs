@@ -86,7 +86,7 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
             }
         }
     }
-    Err(busy())
+    Err(ApiError::busy())
 }
 
 /// What the vault authenticates a run's variables with.
@@ -119,7 +119,7 @@ pub(crate) async fn step(app: &App, id: &Id<Run>, event: &Event, actor: Option<&
             return Ok(next);
         }
     }
-    Err(busy())
+    Err(ApiError::busy())
 }
 
 /// One attempt of [`step`] on a run that was read; `None` if something changed in between. `finish` may add to the
@@ -248,8 +248,4 @@ pub(crate) fn log_topic(log: &str) -> String {
 fn history(app: &App, run: &Run, action: &str, actor: Option<Id<User>>) -> RunEvent {
     let description = run.error.clone().filter(|_| run.status == Status::Errored);
     RunEvent { id: app.new_id(), created_at: app.now(), run_id: run.id.clone(), action: action.to_owned(), description, actor }
-}
-
-fn busy() -> ApiError {
-    Refused::because("too much changed at the same time; try again").into()
 }

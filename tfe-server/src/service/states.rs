@@ -96,7 +96,7 @@ async fn commit_content(app: &App, id: &str, blob: &Blob) -> Result<Option<State
             Err(error) => return Err(error.into()),
         }
     }
-    Err(busy())
+    Err(ApiError::busy())
 }
 
 /// Stores a snapshot that a run made while it applied. A run has one state version, which the newest snapshot fills.
@@ -146,7 +146,7 @@ async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile) ->
             Err(error) => return Err(error.into()),
         }
     }
-    Err(busy())
+    Err(ApiError::busy())
 }
 
 /// What marks the state of a run as its last word, for the commit that ends the run.
@@ -296,8 +296,4 @@ fn filled(version: StateVersion, blob: &Blob, file: &StateFile) -> StateVersion 
 
 fn lineage_of(version: &StateVersion) -> Option<String> {
     Some(version.lineage.clone()).filter(|lineage| !lineage.is_empty())
-}
-
-fn busy() -> ApiError {
-    Refused::because("too much changed at the same time; try again").into()
 }
