@@ -16,6 +16,7 @@ use crate::http::signed::Signer;
 pub struct App(Arc<Parts>);
 
 /// The parts.
+#[expect(missing_debug_implementations, reason = "not all parts can be printed; App prints those that can")]
 pub struct Parts {
     /// Records: the truth.
     pub store: Arc<dyn Store>,

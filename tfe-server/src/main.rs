@@ -2,15 +2,14 @@
 
 mod cli;
 
-use std::process::ExitCode;
+use std::{ffi::OsStr, process::ExitCode};
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Before the runtime: the supervisor has one thread and no need of it.
-    let arguments = cli::Arguments::parse();
-    if let cli::Command::Supervise = arguments.command {
-        return tfe_runner::supervisor::main();
+    // Before the runtime: the supervisor of an engine has one thread and no need of more.
+    if std::env::args_os().nth(1).as_deref() == Some(OsStr::new("supervise")) {
+        return tfe_runner::supervisor::main(std::env::args_os().skip(2));
     }
-    cli::run(arguments)
+    cli::run(cli::Arguments::parse())
 }

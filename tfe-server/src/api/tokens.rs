@@ -55,7 +55,7 @@ async fn create(context: Context, Path(id): Path<String>, Input(input): Input) -
 }
 
 async fn show(context: Context, Path(id): Path<String>) -> Reply {
-    Ok(respond::shown(&render(&visible(&context, &id).await?)))
+    Ok(respond::shown(&render(&visible(&context, &id).await?.record)))
 }
 
 async fn delete(context: Context, Path(id): Path<String>) -> Reply {

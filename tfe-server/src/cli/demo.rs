@@ -107,9 +107,10 @@ Use it from your own directory, with this in a .tf file:
 
   export TF_CLI_CONFIG_FILE={}{}
   terraform init && terraform apply
-  open {url}/app/{organization}"#,
+  and see it at {url}/app/{organization} (sign in with the token in {})"#,
         shown(terraform_rc),
         trust(ca_file.as_deref()),
+        shown(&terraform_rc.with_file_name("demo.json")),
     );
     println!();
     println!("Serving until Ctrl-C.");

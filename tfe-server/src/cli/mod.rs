@@ -26,9 +26,6 @@ pub(crate) enum Command {
     Demo(demo::Options),
     /// Serve until Ctrl-C.
     Serve(options::ServeOptions),
-    /// Watch over one engine; started by the runner, not by people.
-    #[command(hide = true)]
-    Supervise,
 }
 
 const EXAMPLES: &str = "\
@@ -54,7 +51,6 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         match arguments.command {
             Command::Demo(options) => demo::run(options).await,
             Command::Serve(options) => serve::run(options).await,
-            Command::Supervise => Ok(ExitCode::SUCCESS),
         }
     });
     result.unwrap_or_else(|error| failed(&error.to_string()))

@@ -16,13 +16,11 @@ pub(crate) const LIFETIME_SECONDS: i64 = 25 * 60 * 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     ConfigurationUpload,
-    ConfigurationDownload,
     StateUpload,
     JsonStateUpload,
     StateDownload,
     JsonStateDownload,
     LogRead,
-    PlanJson,
 }
 
 /// Signs and checks addresses.
@@ -32,13 +30,11 @@ impl Purpose {
     const fn as_str(self) -> &'static str {
         match self {
             Self::ConfigurationUpload => "configuration-upload",
-            Self::ConfigurationDownload => "configuration-download",
             Self::StateUpload => "state-upload",
             Self::JsonStateUpload => "json-state-upload",
             Self::StateDownload => "state-download",
             Self::JsonStateDownload => "json-state-download",
             Self::LogRead => "log",
-            Self::PlanJson => "plan-json",
         }
     }
 }

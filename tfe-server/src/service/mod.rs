@@ -6,7 +6,7 @@ pub(crate) mod control;
 pub(crate) mod logs;
 pub(crate) mod passwords;
 pub(crate) mod runs;
-pub mod setup;
+pub(crate) mod setup;
 pub(crate) mod states;
 pub(crate) mod tokens;
 pub(crate) mod workspaces;
