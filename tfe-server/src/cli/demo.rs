@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, process::ExitCode};
 
 use clap::Args;
 use tfe_core::secret::Secret;
-use tfe_server::{App, FirstAdmin, Server, first_admin, service_token};
+use tfe_server::{App, FirstAdmin, first_admin, service_token};
 use tokio_util::sync::CancellationToken;
 
 use super::{

@@ -45,9 +45,6 @@ impl Demo {
         Self::start_in(tempfile::tempdir().unwrap(), &[])
     }
 
-    pub(crate) fn start_with(arguments: &[&str]) -> Self {
-        Self::start_in(tempfile::tempdir().unwrap(), arguments)
-    }
 
     fn start_in(home: TempDir, arguments: &[&str]) -> Self {
         let (process, access) = spawn(home.path(), arguments);
@@ -85,7 +82,7 @@ impl Demo {
     /// A `cloud` block.
     pub(crate) fn cloud(&self, workspaces: &str) -> String {
         let (host, organization) = (self.text("hostname"), self.text("organization"));
-        format!("terraform {{\n  cloud {{\n    hostname = \"{host}\"\n    organization = \"{organization}\"\n    workspaces {{ {workspaces} }}\n  }}\n}}\n")
+        format!("terraform {{\n  cloud {{\n    hostname = \"{host}\"\n    organization = \"{organization}\"\n    workspaces {{\n{workspaces}\n    }}\n  }}\n}}\n")
     }
 
     /// A `remote` backend.

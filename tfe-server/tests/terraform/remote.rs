@@ -18,7 +18,7 @@ fn the_everyday_commands() {
     assert_eq!(outputs["value"]["value"], "remote");
     project.terraform(&["state", "list"]).succeeded().shows("terraform_data.a");
     project.terraform(&["plan", "-refresh-only", "-no-color"]).succeeded().shows("No changes.");
-    project.terraform(&["destroy", "-auto-approve", "-no-color"]).succeeded().shows("Destroy complete!");
+    project.terraform(&["destroy", "-auto-approve", "-no-color"]).succeeded().shows("Resources: 0 added, 0 changed, 1 destroyed.");
     assert_eq!(demo.workspace("old-style")["attributes"]["resource-count"], 0);
 }
 
@@ -26,7 +26,7 @@ fn the_everyday_commands() {
 fn workspaces_by_prefix() {
     let demo = Demo::start();
     let project = demo.project_with(&demo.remote("prefix = \"app-\""), CONFIGURATION);
-    project.terraform_typing(&["init", "-no-color"], "").status.code();
+    project.terraform_typing(&["init", "-no-color"], "");
     project.terraform(&["workspace", "new", "blue"]).succeeded();
     project.terraform(&["workspace", "new", "green"]).succeeded();
     project.terraform(&["workspace", "list"]).succeeded().shows("blue").shows("* green");
