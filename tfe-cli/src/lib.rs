@@ -5,20 +5,21 @@
 //! terraform keeps them. It uses the public API only, so it works with every server that speaks it.
 
 mod client;
-// pub mod command;
-// pub mod credentials;
+pub mod command;
+pub mod credentials;
 mod error;
 mod follow;
 mod host;
 mod log;
-// mod login;
+mod login;
 mod model;
 mod pack;
+mod private_file;
 
 pub use client::{Action, Client, NewRun, NewVariable};
 pub use error::ClientError;
 pub use follow::{Until, follow};
 pub use host::Host;
-// pub use login::login;
+pub use login::{LoginError, login};
 pub use model::{Account, ConfigurationVersion, Output, Phase, Run, RunActions, StateVersion, Variable, Workspace};
 pub use pack::{PackError, pack, pack_files};

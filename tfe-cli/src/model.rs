@@ -206,4 +206,7 @@ pub struct Output {
     /// Whether the value is hidden.
     #[serde(default)]
     pub sensitive: bool,
+    /// The kind of value in a word, such as string or array.
+    #[serde(default, rename = "type")]
+    pub kind: String,
 }

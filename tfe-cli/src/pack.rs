@@ -2,14 +2,16 @@
 
 use std::{
     fs, io,
-    path::{Component, Path, PathBuf},
+    path::{Component, Path},
 };
 
 use flate2::{Compression, write::GzEncoder};
 
 /// Names that are never part of a configuration, wherever they are: what terraform and version control keep for themselves.
-const NEVER: &[&str] = &[".git", "terraform.tfstate", "terraform.tfstate.backup", ".terraform.tfstate.lock.info"];
-/// The file with patterns of what to leave out: a name, `*.ending` or `directory/` per line.
+const NEVER: &[&str] = &[".git", ".terraform.tfstate.lock.info"];
+/// How the names of local states and their backups begin; a state on the server must not come from a directory.
+const STATE_PREFIX: &str = "terraform.tfstate";
+/// The file with patterns of what to leave out, see [`pack`].
 const IGNORE_FILE: &str = ".terraformignore";
 /// How deep directories may be; a deeper tree is a mistake, or a trap.
 const MAX_DEPTH: usize = 64;
@@ -43,8 +45,14 @@ type Archive = tar::Builder<GzEncoder<Vec<u8>>>;
 
 /// Packs a directory without what no run needs: version control, local state, downloaded providers, and what its
 /// `.terraformignore` names. Modules that `terraform init` fetched are kept.
+///
+/// A line of `.terraformignore` is a name, a path from the directory, or either with `*` in it for any text without a
+/// slash; with a slash at the end it means directories only. `#` begins a comment. Exceptions with a leading `!` are
+/// not supported and are skipped, so more is left out than with terraform, never less.
 pub fn pack(directory: &Path) -> Result<Vec<u8>, PackError> {
-    let ignored = Ignored::read(directory);
+    let ignored = Ignored::read(directory)?;
+    let root = fs::canonicalize(directory).map_err(|source| unreadable(directory, source))?;
+    let directory = root.as_path();
     let mut archive = new_archive();
     add_directory(&mut archive, directory, Path::new(""), &ignored, 0)?;
     finish(archive).map_err(|source| unreadable(directory, source))
@@ -92,7 +100,9 @@ fn add_directory(archive: &mut Archive, root: &Path, inside: &Path, ignored: &Ig
 fn add_link(archive: &mut Archive, root: &Path, inside: &Path) -> Result<(), PackError> {
     let path = root.join(inside);
     let target = fs::read_link(&path).map_err(|source| unreadable(&path, source))?;
-    if leads_outside(inside, &target) {
+    // The text may stay inside while a link on the way leads out; a target that does not exist has only its text.
+    let is_really_outside = fs::canonicalize(&path).is_ok_and(|target| !target.starts_with(root));
+    if is_really_outside || leads_outside(inside, &target) {
         return Err(PackError::LinkOutside { path: path.display().to_string() });
     }
     let mut header = tar::Header::new_gnu();
@@ -120,25 +130,30 @@ fn leads_outside(link: &Path, target: &Path) -> bool {
 struct Ignored(Vec<String>);
 
 impl Ignored {
-    fn read(directory: &Path) -> Self {
-        let text = fs::read_to_string(directory.join(IGNORE_FILE)).unwrap_or_default();
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        Self(lines.map(str::to_owned).collect())
+    /// A file that is there but cannot be read is an error: what it names may be secret.
+    fn read(directory: &Path) -> Result<Self, PackError> {
+        let path = directory.join(IGNORE_FILE);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            text => text.map_err(|source| unreadable(&path, source))?,
+        };
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
+        Ok(Self(lines.map(str::to_owned).collect()))
     }
 
     fn matches(&self, path: &Path, is_directory: bool) -> bool {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if NEVER.contains(&name.as_ref()) {
+        if NEVER.contains(&name.as_ref()) || name.starts_with(STATE_PREFIX) {
             return true;
         }
         if path.parent().is_some_and(|parent| parent.ends_with(".terraform")) {
             return name != "modules";
         }
-        self.0.iter().any(|pattern| fits(pattern, path, &name, is_directory))
+        self.0.iter().any(|pattern| fits(pattern, &path.to_string_lossy(), &name, is_directory))
     }
 }
 
-fn fits(pattern: &str, path: &Path, name: &str, is_directory: bool) -> bool {
+fn fits(pattern: &str, path: &str, name: &str, is_directory: bool) -> bool {
     let (pattern, only_directories) = match pattern.strip_suffix('/') {
         Some(pattern) => (pattern, true),
         None => (pattern, false),
@@ -146,12 +161,17 @@ fn fits(pattern: &str, path: &Path, name: &str, is_directory: bool) -> bool {
     if only_directories && !is_directory {
         return false;
     }
+    // Names fit at any level anyway, which is what this prefix asks for.
     let pattern = pattern.strip_prefix("**/").unwrap_or(pattern);
-    match (pattern.strip_prefix('*'), pattern.contains('/')) {
-        (Some(ending), false) => name.ends_with(ending),
-        (_, true) => path == PathBuf::from(pattern.trim_start_matches('/')),
-        (None, false) => name == pattern,
-    }
+    if pattern.contains('/') { fits_text(pattern.trim_start_matches('/'), path) } else { fits_text(pattern, name) }
+}
+
+/// Whether the text is the pattern with any text without a slash for each star.
+fn fits_text(pattern: &str, text: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('*') else { return pattern == text };
+    let Some(rest) = text.strip_prefix(before) else { return false };
+    let starred = rest.split('/').next().unwrap_or_default().len();
+    (0..=starred).filter(|length| rest.is_char_boundary(*length)).any(|length| fits_text(after, &rest[length..]))
 }
 
 fn new_archive() -> Archive {
@@ -197,14 +217,17 @@ mod tests {
             "a/b.tf",
             ".git/config",
             "terraform.tfstate",
+            "terraform.tfstate.1700000000.backup",
             ".terraform/providers/x",
             ".terraform/modules/modules.json",
             "notes.md",
             "big/file",
+            "a/big",
+            "deep/secret-1.auto.tfvars",
         ]);
-        fs::write(directory.path().join(IGNORE_FILE), "# comment\n*.md\nbig/\n").unwrap();
+        fs::write(directory.path().join(IGNORE_FILE), "# comment\n\n*.md\nbig/\ndeep/secret-*.tfvars\n!notes.md\n").unwrap();
         let packed = names(&pack(directory.path()).unwrap());
-        assert_eq!(packed, [".terraform/modules/modules.json", ".terraformignore", "a/b.tf", "main.tf"]);
+        assert_eq!(packed, [".terraform/modules/modules.json", ".terraformignore", "a/b.tf", "a/big", "main.tf"]);
     }
 
     #[test]
@@ -213,6 +236,14 @@ mod tests {
         symlink("../a/b.tf", directory.path().join("a/c.tf")).unwrap();
         assert_eq!(names(&pack(directory.path()).unwrap()), ["a/b.tf", "a/c.tf"]);
         symlink("../../outside", directory.path().join("a/out")).unwrap();
+        assert!(matches!(pack(directory.path()), Err(PackError::LinkOutside { .. })));
+    }
+
+    #[test]
+    fn a_link_that_leads_out_through_another_is_refused() {
+        let directory = directory(&["a/b/c.tf"]);
+        symlink("..", directory.path().join("a/b/up")).unwrap();
+        symlink("a/b/up/../..", directory.path().join("trick")).unwrap();
         assert!(matches!(pack(directory.path()), Err(PackError::LinkOutside { .. })));
     }
 }

@@ -14,6 +14,11 @@ impl Client {
         self.send(Method::POST, &format!("workspaces/{}/configuration-versions", part(workspace_id)), &body).await
     }
 
+    /// The configuration of that id.
+    pub async fn configuration_version(&self, id: &str) -> Result<ConfigurationVersion, ClientError> {
+        self.get(&format!("configuration-versions/{}", part(id))).await
+    }
+
     /// Uploads the content of a configuration that was just announced: a gzipped tar, see [`pack`](crate::pack).
     pub async fn upload(&self, version: &ConfigurationVersion, archive: Vec<u8>) -> Result<(), ClientError> {
         let url = version.upload_url.as_deref().ok_or_else(|| self.unexpected("a new configuration version has no upload address"))?;

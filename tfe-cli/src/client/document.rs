@@ -32,6 +32,16 @@ struct ErrorObject {
     detail: Option<String>,
 }
 
+impl ErrorObject {
+    fn text(&self) -> String {
+        match self.detail.as_deref().filter(|detail| !detail.is_empty() && *detail != self.title) {
+            Some(detail) if self.title.is_empty() => detail.to_owned(),
+            Some(detail) => format!("{}: {detail}", self.title),
+            None => self.title.clone(),
+        }
+    }
+}
+
 /// Reads a document with one resource.
 pub(crate) fn one<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
     let envelope: Envelope<Resource> = serde_json::from_slice(body)?;
@@ -49,8 +59,7 @@ pub(crate) fn many<T: DeserializeOwned>(body: &[u8]) -> Result<(Vec<T>, Option<u
 /// The reasons in a document with errors, or none if it is no such document.
 pub(crate) fn reasons(body: &[u8]) -> Option<String> {
     let errors: Errors = serde_json::from_slice(body).ok()?;
-    let text = |error: &ErrorObject| error.detail.clone().unwrap_or_else(|| error.title.clone());
-    Some(errors.errors.iter().map(text).collect::<Vec<_>>().join("; "))
+    Some(errors.errors.iter().map(ErrorObject::text).collect::<Vec<_>>().join("; "))
 }
 
 fn flat<T: DeserializeOwned>(resource: Resource) -> Result<T, serde_json::Error> {
@@ -78,9 +87,9 @@ mod tests {
     }
 
     #[test]
-    fn errors_give_their_details() {
+    fn errors_give_their_titles_and_details() {
         let body = br#"{"errors":[{"status":"422","title":"invalid attribute","detail":"Name can't be blank"},{"title":"x"}]}"#;
-        assert_eq!(super::reasons(body).as_deref(), Some("Name can't be blank; x"));
+        assert_eq!(super::reasons(body).as_deref(), Some("invalid attribute: Name can't be blank; x"));
         assert_eq!(super::reasons(b"<html>"), None);
     }
 }

@@ -8,6 +8,7 @@ mod transport;
 mod variables;
 mod workspaces;
 
+pub(crate) use self::transport::{builder, causes};
 pub use self::{
     runs::{Action, NewRun},
     transport::Client,

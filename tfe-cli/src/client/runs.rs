@@ -1,14 +1,19 @@
 //! Runs and their phases.
 
+use bytes::Bytes;
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::json;
+use url::Url;
 
 use super::transport::{Client, part};
 use crate::{
     error::ClientError,
     model::{Phase, Run},
 };
+
+/// How much of a log is asked for at once: what servers give at most.
+const LOG_BYTES: &str = "65536";
 
 /// A run to start.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -47,6 +52,8 @@ pub enum Action {
     Discard,
     /// Stop what is going on, gracefully.
     Cancel,
+    /// Stop it at once, after a graceful stop did not help; the state may be lost.
+    ForceCancel,
 }
 
 impl Client {
@@ -71,15 +78,16 @@ impl Client {
         self.list(&format!("workspaces/{}/runs", part(workspace_id)), limit).await
     }
 
-    /// Decides about a run.
-    pub async fn decide(&self, run_id: &str, action: Action, comment: &str) -> Result<(), ClientError> {
+    /// Decides about a run. The server does it soon, not at once; refused if the run is not where it can be done.
+    pub async fn act(&self, run_id: &str, action: Action, comment: &str) -> Result<(), ClientError> {
         let word = match action {
             Action::Apply => "apply",
             Action::Discard => "discard",
             Action::Cancel => "cancel",
+            Action::ForceCancel => "force-cancel",
         };
         let path = format!("runs/{}/actions/{word}", part(run_id));
-        self.act(Method::POST, &path, &json!({ "comment": comment })).await.map(drop)
+        self.submit(Method::POST, &path, &json!({ "comment": comment })).await.map(drop)
     }
 
     /// The plan of that id.
@@ -88,7 +96,15 @@ impl Client {
     }
 
     /// The apply of that id.
-    pub async fn apply(&self, id: &str) -> Result<Phase, ClientError> {
+    pub async fn apply_phase(&self, id: &str) -> Result<Phase, ClientError> {
         self.get(&format!("applies/{}", part(id))).await
+    }
+
+    /// The next piece of a phase's log, at most 64 KiB, from its [`Phase::log_read_url`]. The offset counts bytes with
+    /// the markers. The server holds the request for a while if there is nothing new, then answers with nothing.
+    pub async fn log(&self, log_read_url: &str, offset: u64) -> Result<Bytes, ClientError> {
+        let mut url = Url::parse(log_read_url).map_err(|error| self.unexpected(format!("the address of a log is not valid: {error}")))?;
+        url.query_pairs_mut().append_pair("limit", LOG_BYTES).append_pair("offset", &offset.to_string());
+        self.read_signed(url.as_str()).await
     }
 }

@@ -16,6 +16,11 @@ impl Client {
         self.list(&format!("state-versions?{filters}"), limit).await
     }
 
+    /// The state version of that id.
+    pub async fn state_version(&self, id: &str) -> Result<StateVersion, ClientError> {
+        self.get(&format!("state-versions/{}", part(id))).await
+    }
+
     /// The current state version of a workspace.
     pub async fn current_state_version(&self, workspace_id: &str) -> Result<StateVersion, ClientError> {
         self.get(&format!("workspaces/{}/current-state-version", part(workspace_id))).await.map_err(|error| match error {
@@ -24,10 +29,10 @@ impl Client {
         })
     }
 
-    /// The content of a state version.
-    pub async fn download(&self, version: &StateVersion) -> Result<Bytes, ClientError> {
-        let url = version.hosted_state_download_url.as_deref();
-        self.read(url.ok_or_else(|| self.unexpected("the state version has no download address"))?).await
+    /// The content at an address that the server gave, such as [`StateVersion::hosted_state_download_url`]. The token
+    /// goes along to the API's own server only.
+    pub async fn download(&self, url: &str) -> Result<Bytes, ClientError> {
+        self.read(url).await
     }
 
     /// The outputs of a workspace's current state.

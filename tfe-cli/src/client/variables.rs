@@ -31,22 +31,31 @@ impl Client {
     /// Makes a variable, or changes the one of that name and category.
     pub async fn set_variable(&self, workspace_id: &str, new: &NewVariable) -> Result<Variable, ClientError> {
         let known = self.variables(workspace_id).await?;
-        let path = format!("workspaces/{}/vars", part(workspace_id));
         match known.iter().find(|known| known.key == new.key && known.category == new.category) {
             Some(known) => {
                 // A value that was sensitive stays so.
                 let sensitive = new.sensitive || known.sensitive;
-                let body = document(&NewVariable { sensitive, ..new.clone() });
-                self.send(Method::PATCH, &format!("{path}/{}", part(&known.id)), &body).await
+                self.update_variable(workspace_id, &known.id, &NewVariable { sensitive, ..new.clone() }).await
             }
-            None => self.send(Method::POST, &path, &document(new)).await,
+            None => self.create_variable(workspace_id, new).await,
         }
+    }
+
+    /// Makes a variable; refused if there is one of that name and category.
+    pub async fn create_variable(&self, workspace_id: &str, new: &NewVariable) -> Result<Variable, ClientError> {
+        self.send(Method::POST, &format!("workspaces/{}/vars", part(workspace_id)), &document(new)).await
+    }
+
+    /// Changes the variable of that id to what is given.
+    pub async fn update_variable(&self, workspace_id: &str, id: &str, new: &NewVariable) -> Result<Variable, ClientError> {
+        let path = format!("workspaces/{}/vars/{}", part(workspace_id), part(id));
+        self.send(Method::PATCH, &path, &document(new)).await
     }
 
     /// Deletes a variable.
     pub async fn delete_variable(&self, workspace_id: &str, id: &str) -> Result<(), ClientError> {
         let path = format!("workspaces/{}/vars/{}", part(workspace_id), part(id));
-        self.act(Method::DELETE, &path, &json!({})).await.map(drop)
+        self.submit(Method::DELETE, &path, &json!({})).await.map(drop)
     }
 }
 
