@@ -111,7 +111,7 @@ impl Demo {
         let mut command = Command::new(program());
         command.args(["demo", "--listen", "127.0.0.1:0", "--data-dir"]).arg(home.join("data")).arg("--work-dir").arg(home.join("work"));
         let demo = Self(command.stdout(output).spawn().expect("the server starts; build it with cargo build --release -p tfe-server"));
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !fs::read_to_string(&log).is_ok_and(|text| text.contains("Ctrl-C")) {
             assert!(Instant::now() < deadline, "the demo is not ready");
             thread::sleep(Duration::from_millis(20));

@@ -12,12 +12,8 @@ use tokio_util::sync::CancellationToken;
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let server = Server::builder().data_directory("./embedded-data").build().await?;
-    let admin = FirstAdmin {
-        username: "admin".to_owned(),
-        email: "admin@example.com".to_owned(),
-        password: None,
-        organization: "acme".to_owned(),
-    };
+    let admin =
+        FirstAdmin { username: "admin".to_owned(), email: "admin@example.com".to_owned(), password: None, organization: "acme".to_owned() };
     if let Some(token) = first_admin(server.app(), &admin).await? {
         println!("the administrator's token, shown once: {}", token.expose());
     }

@@ -75,7 +75,7 @@ fn add_directory(archive: &mut Archive, root: &Path, inside: &Path, ignored: &Ig
     if depth > MAX_DEPTH {
         return Err(PackError::TooDeep { path: path.display().to_string() });
     }
-    let entries = fs::read_dir(&path).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+    let entries = fs::read_dir(&path).and_then(std::iter::Iterator::collect::<Result<Vec<_>, _>>);
     let mut entries = entries.map_err(|source| unreadable(&path, source))?;
     // In order of names, so that the same directory gives the same archive.
     entries.sort_by_key(fs::DirEntry::file_name);

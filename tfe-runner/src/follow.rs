@@ -100,7 +100,13 @@ impl LogTail {
 }
 
 impl Follower {
-    pub(crate) fn new(control: Arc<dyn Control>, ticket: Ticket, spool: PathBuf, log: LogTail, spool_key: tfe_core::secret::Secret) -> Self {
+    pub(crate) fn new(
+        control: Arc<dyn Control>,
+        ticket: Ticket,
+        spool: PathBuf,
+        log: LogTail,
+        spool_key: tfe_core::secret::Secret,
+    ) -> Self {
         Self { control, ticket, spool, log, spool_key, last_state: None }
     }
 

@@ -8,7 +8,10 @@ use tfe_core::{id::Id, job::Job, run::Run};
 
 use crate::{
     files::{private_directory, write_durably},
-    supervisor::{DONE, ENGINES, LOCK, instructions::{Done, Engines}},
+    supervisor::{
+        DONE, ENGINES, LOCK,
+        instructions::{Done, Engines},
+    },
 };
 
 const FILE: &str = "handle.json";

@@ -80,7 +80,8 @@ pub(crate) fn killed(engine: &str, signal: i32, progress: &ApplyProgress) -> Str
     let mut message = format!("{engine} was killed by signal {signal}; the state is as last saved");
     let unfinished = progress.unfinished();
     if !unfinished.is_empty() {
-        message += &format!(". These were being changed and may exist without being in the state: {}", unfinished.join(", "));
+        message.push_str(". These were being changed and may exist without being in the state: ");
+        message.push_str(&unfinished.join(", "));
     }
     message + ". Check them, then plan again"
 }
@@ -109,7 +110,8 @@ fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec
         (ArtifactKind::ProviderSchemas, schemas.into()),
     ];
     let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
-    let optional = [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.output(names::GENERATED))];
+    let optional =
+        [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.output(names::GENERATED))];
     for (kind, path) in optional {
         if let Some(content) = read_artifact(&path, MAX_DOCUMENT_BYTES)? {
             documents.push((kind, content.into()));

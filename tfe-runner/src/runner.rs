@@ -122,7 +122,8 @@ impl Shared {
             let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
             let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored };
             handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
-            let instructions = match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await {
+            let instructions = match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await
+            {
                 Ok(instructions) => instructions,
                 Err(error) => return self.refuse(&ticket, &assignment, stored, error).await,
             };
@@ -204,7 +205,8 @@ impl Shared {
         let unfinished = progress.unfinished();
         let mut message = "the supervisor of this apply died; the state that was reached is saved".to_owned();
         if !unfinished.is_empty() {
-            message += &format!(". These were being changed and may exist without being in the state: {}", unfinished.join(", "));
+            message.push_str(". These were being changed and may exist without being in the state: ");
+            message.push_str(&unfinished.join(", "));
         }
         Ok(Outcome::Failed { message: message + ". Plan again before you apply", summary: progress.summary() })
     }
@@ -289,7 +291,9 @@ async fn sweep(shared: Arc<Shared>) {
 
 fn remove(directory: &Path) {
     match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::warn!(%error, "a directory could not be removed; the sweep tries again"),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "a directory could not be removed; the sweep tries again");
+        }
         _ => {}
     }
 }

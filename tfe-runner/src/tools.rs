@@ -56,7 +56,9 @@ impl Tools {
                 none if none.is_empty() => format!("no {name} is installed here"),
                 some => format!("installed are {some}"),
             };
-            NotInstalled(format!("{name} {wanted} is not installed on the runner; {installed}. Install it there, or change the workspace's terraform version"))
+            NotInstalled(format!(
+                "{name} {wanted} is not installed on the runner; {installed}. Install it there, or change the workspace's terraform version"
+            ))
         })
     }
 

@@ -70,9 +70,8 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Refused(_) => StatusCode::CONFLICT,
             Self::State(StateConflict::OlderSerial) => StatusCode::PRECONDITION_FAILED,
-            Self::State(_) => StatusCode::CONFLICT,
+            Self::Refused(_) | Self::State(_) => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -111,7 +110,9 @@ impl From<tfe_storage::Error> for ApiError {
     fn from(error: tfe_storage::Error) -> Self {
         match error {
             tfe_storage::Error::NotFound { .. } => Self::NotFound,
-            tfe_storage::Error::Conflict { .. } => Self::Refused(Refused::because("it was changed by someone else at the same time; try again")),
+            tfe_storage::Error::Conflict { .. } => {
+                Self::Refused(Refused::because("it was changed by someone else at the same time; try again"))
+            }
             tfe_storage::Error::Unavailable(source) => Self::Unavailable(source),
             other => Self::internal(other),
         }

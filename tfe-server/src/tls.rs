@@ -37,7 +37,10 @@ pub enum TlsError {
 
 /// Serves with the certificate chain and key in these PEM files.
 pub fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, TlsError> {
-    let content = |path: &Path, error: rustls::pki_types::pem::Error| TlsError::Content { path: path.display().to_string(), reason: error.to_string() };
+    let content = |path: &Path, error: rustls::pki_types::pem::Error| TlsError::Content {
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    };
     let chain = CertificateDer::pem_file_iter(certificate).map_err(|error| content(certificate, error))?;
     let chain: Vec<_> = chain.collect::<Result<_, _>>().map_err(|error| content(certificate, error))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| content(key, error))?;

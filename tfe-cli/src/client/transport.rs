@@ -16,9 +16,9 @@ const MEDIA_TYPE: &str = "application/vnd.api+json";
 /// How long making a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the server may be silent: longer than it holds a request for a log that does not grow.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long an ordinary request may take as a whole; uploads, downloads and logs only must not fall silent.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a request without effect is tried while the server is away; with the growing pauses about six seconds,
 /// enough for a restart.
 const MAX_TRIES: u32 = 5;

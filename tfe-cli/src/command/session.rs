@@ -38,7 +38,8 @@ pub(super) async fn whoami(session: &Session) -> Result<End, Failure> {
 
 async fn from_browser(hostname: &str) -> Result<Secret, Failure> {
     let services = credentials::services(hostname).await?;
-    let missing = || Failure::Other(format!("{hostname} has no sign-in for programs; make a token on its pages and give it to --token-stdin"));
+    let missing =
+        || Failure::Other(format!("{hostname} has no sign-in for programs; make a token on its pages and give it to --token-stdin"));
     let service = services.login.ok_or_else(missing)?;
     let mut announce = |url: &url::Url| {
         // Whoever cannot read this cannot sign in either, and presses Ctrl-C.

@@ -5,9 +5,9 @@ use std::{
     fs::File,
     io,
     os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
     process::{Child, ExitStatus, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
-    path::Path,
     thread,
     time::Duration,
 };
@@ -180,9 +180,7 @@ fn watch(state: &Path, sender: Sender<Event>) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
     inotify.add_watch(directory, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVED_TO)?;
-    thread::spawn(move || {
-        while inotify.read_events().is_ok() && sender.send(Event::StateChanged).is_ok() {}
-    });
+    thread::spawn(move || while inotify.read_events().is_ok() && sender.send(Event::StateChanged).is_ok() {});
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Configuration versions: announced, uploaded once, checked while they come.
 
-use axum::{body::Body, extract::Path, response::IntoResponse};
 use axum::extract::State;
+use axum::{body::Body, extract::Path, response::IntoResponse};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tfe_core::{
@@ -117,7 +117,9 @@ async fn receive(State(app): State<App>, Path(permit): Path<Permit>, body: Body)
     app.signer.check(Purpose::ConfigurationUpload, &permit, app.now())?;
     let version = app.store.find::<ConfigurationVersion>(&permit.id).await?.ok_or(ApiError::NotFound)?;
     if version.status != UploadStatus::Pending {
-        return Err(ApiError::Refused(tfe_core::error::Refused::because("this configuration was uploaded already; make a new configuration version")));
+        return Err(ApiError::Refused(tfe_core::error::Refused::because(
+            "this configuration was uploaded already; make a new configuration version",
+        )));
     }
     let limit = app.settings.max_configuration_bytes;
     let blob = app.blobs.put(app.new_id(), app.now(), upload(body), limit).await?;
@@ -128,16 +130,12 @@ async fn receive(State(app): State<App>, Path(permit): Path<Permit>, body: Body)
     let batch = Batch::new().update(&version, &next);
     let batch = if next.archive.is_some() { batch.insert(&blob) } else { batch };
     app.store.commit(batch).await?;
-    match &next.error {
-        Some(reason) => {
-            app.blobs.delete(&blob.id).await?;
-            Err(tfe_core::error::Invalid::at("", reason.clone()).into())
-        }
-        None => {
-            begin_run(&app, &next).await?;
-            Ok(axum::http::StatusCode::OK.into_response())
-        }
+    if let Some(reason) = &next.error {
+        app.blobs.delete(&blob.id).await?;
+        return Err(tfe_core::error::Invalid::at("", reason.clone()).into());
     }
+    begin_run(&app, &next).await?;
+    Ok(axum::http::StatusCode::OK.into_response())
 }
 
 fn uploaded(version: &ConfigurationVersion, blob: &Blob, app: &App) -> ConfigurationVersion {

@@ -159,7 +159,7 @@ async fn run_queue(context: Context, Path(name): Path<String>, parameters: Param
     let organization = context.organization(&name, Permission::ManageOrganization).await?;
     let page = parameters.page();
     let busy = [Status::Pending, Status::PlanQueued, Status::Planning, Status::Confirmed, Status::ApplyQueued, Status::Applying];
-    let query = Query::of::<Run>().equals("organization_id", &organization.id).any_of("status", busy.map(|status| status.as_str()));
+    let query = Query::of::<Run>().equals("organization_id", &organization.id).any_of("status", busy.map(tfe_core::run::Status::as_str));
     let list = context.app.store.list::<Run>(query.page(page.offset(), page.size).counted()).await?;
     let mut resources = Vec::new();
     for (run, place) in list.items.iter().zip(page.offset()..) {
@@ -228,4 +228,3 @@ pub(crate) async fn default_project(context: &Context, organization: &Organizati
 pub(crate) async fn included(context: &Context, workspace: &Workspace) -> Result<Resource, ApiError> {
     render(context, &context.organization_of(workspace).await?.record).await
 }
-

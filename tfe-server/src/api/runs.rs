@@ -172,7 +172,8 @@ async fn cancel(context: Context, Path(id): Path<String>) -> Reply {
 }
 
 async fn force_cancel(context: Context, Path(id): Path<String>) -> Reply {
-    act(&context, &id, &Event::ForceCancelRequested, "not force-cancelable yet; cancel it first and wait for force-cancel-available-at").await
+    act(&context, &id, &Event::ForceCancelRequested, "not force-cancelable yet; cancel it first and wait for force-cancel-available-at")
+        .await
 }
 
 async fn act(context: &Context, id: &str, event: &Event, otherwise: &str) -> Reply {
@@ -204,7 +205,11 @@ async fn event(context: Context, Path(id): Path<String>) -> Reply {
     Ok(respond::shown(&render_event(&event)))
 }
 
-async fn configuration(context: &Context, workspace: &Workspace, named: Option<String>) -> Result<Versioned<ConfigurationVersion>, ApiError> {
+async fn configuration(
+    context: &Context,
+    workspace: &Workspace,
+    named: Option<String>,
+) -> Result<Versioned<ConfigurationVersion>, ApiError> {
     let pointer = "/data/relationships/configuration-version";
     let found = match named {
         Some(id) => Some(context.any::<ConfigurationVersion>(&id).await?).filter(|found| found.workspace_id == workspace.id),

@@ -115,9 +115,12 @@ pub(crate) fn needles(parameters: &Parameters) -> Vec<String> {
             bound.push((number, TagBinding { key: String::new(), value: String::new() }, false));
             bound.len() - 1
         });
-        match part {
-            "key]" => text.clone_into(&mut bound[place].1.key),
-            _ => (bound[place].1.value, bound[place].2) = (text.to_owned(), true),
+        let (_, tag, has_value) = &mut bound[place];
+        if part == "key]" {
+            text.clone_into(&mut tag.key);
+        } else {
+            text.clone_into(&mut tag.value);
+            *has_value = true;
         }
     }
     bare.chain(bound.into_iter().map(|(_, tag, with_value)| tag.needle(with_value))).collect()

@@ -94,14 +94,13 @@ fn own(context: &Context, id: &str) -> Result<Id<User>, ApiError> {
 
 fn issue(context: &Context, owner: TokenOwner, input: &jsonapi::Input) -> Result<(Token, Secret), ApiError> {
     let wanted: Wanted = jsonapi::attributes(&input.attributes)?;
-    let expires_at = match wanted.expired_at.as_deref() {
-        Some(text) => Some(
-            Timestamp::parse(text)
-                .filter(|time| *time > context.app.now())
-                .ok_or_else(|| Invalid::attribute("expired-at", "Expired at must be a time in the future, such as 2030-01-31T12:00:00Z"))?,
-        ),
-        None => None,
-    };
+    let expires_at =
+        match wanted.expired_at.as_deref() {
+            Some(text) => Some(Timestamp::parse(text).filter(|time| *time > context.app.now()).ok_or_else(|| {
+                Invalid::attribute("expired-at", "Expired at must be a time in the future, such as 2030-01-31T12:00:00Z")
+            })?),
+            None => None,
+        };
     Ok(tokens::issue(&context.app, owner, wanted.description.as_deref().unwrap_or_default(), expires_at))
 }
 

@@ -144,10 +144,7 @@ fn key_taken(error: tfe_storage::Error) -> ApiError {
 }
 
 async fn render(context: &Context, variable: &Variable) -> Result<Resource, ApiError> {
-    let value = match variable.sensitive {
-        true => None,
-        false => Some(assignments::open_variable(&context.app, variable).await?.expose().to_owned()),
-    };
+    let value = if variable.sensitive { None } else { Some(assignments::open_variable(&context.app, variable).await?.expose().to_owned()) };
     let attributes = json!({
         "key": variable.key,
         "value": value,

@@ -2,7 +2,10 @@
 
 use axum::extract::Path;
 use serde_json::Value;
-use tfe_core::{access::Permission, error::{Invalid, Refused}};
+use tfe_core::{
+    access::Permission,
+    error::{Invalid, Refused},
+};
 
 use super::workspace_rendering;
 use crate::{

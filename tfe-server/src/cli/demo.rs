@@ -7,13 +7,7 @@ use tfe_core::secret::Secret;
 use tfe_server::{App, FirstAdmin, first_admin, service_token};
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Failure,
-    access::Access,
-    options::ServeOptions,
-    sample,
-    serve::ended,
-};
+use super::{Failure, access::Access, options::ServeOptions, sample, serve::ended};
 
 /// The organization and administrator of a demo.
 const ORGANIZATION: &str = "demo";
@@ -40,7 +34,12 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let listener = options.serve.listener().await?;
     let access = access(&options.serve, server.app(), listener.local_addr()?).await?;
     access.write(&options.serve.data_dir)?;
-    println!("The server is at {}; its data is in {}, the key to it in {}.", access.url, shown(&options.serve.data_dir), shown(&options.serve.key_file()));
+    println!(
+        "The server is at {}; its data is in {}, the key to it in {}.",
+        access.url,
+        shown(&options.serve.data_dir),
+        shown(&options.serve.key_file())
+    );
     let shutdown = CancellationToken::new();
     let acceptor = options.serve.acceptor()?;
     let serving = tokio::spawn(server.serve(listener, acceptor, shutdown.clone()));

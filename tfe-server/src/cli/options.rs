@@ -73,9 +73,9 @@ impl ServeOptions {
 
     /// The listening socket.
     pub(crate) async fn listener(&self) -> Result<TcpListener, Failure> {
-        TcpListener::bind(self.listen)
-            .await
-            .map_err(|error| format!("{} cannot be listened on: {error}; choose another address with --listen, port 0 for a free one", self.listen).into())
+        TcpListener::bind(self.listen).await.map_err(|error| {
+            format!("{} cannot be listened on: {error}; choose another address with --listen, port 0 for a free one", self.listen).into()
+        })
     }
 
     /// The certificate, if connections are encrypted.

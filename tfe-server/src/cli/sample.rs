@@ -39,7 +39,10 @@ async fn run(client: &Client, access: &Access, workspace: &Workspace) -> Result<
         ..NewRun::default()
     };
     let run = client.create_run(&new).await?;
-    println!("\nApplying examples/hello in workspace {}/{WORKSPACE}: {}/app/{0}/{WORKSPACE}/runs/{}\n", access.organization, access.url, run.id);
+    println!(
+        "\nApplying examples/hello in workspace {}/{WORKSPACE}: {}/app/{0}/{WORKSPACE}/runs/{}\n",
+        access.organization, access.url, run.id
+    );
     let run = follow(client, &run.id, Until::End, &mut |text| {
         print!("{text}");
         // A reader that went away must not end the server.

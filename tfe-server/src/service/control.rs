@@ -164,7 +164,7 @@ impl Control for LocalControl {
 
     async fn heartbeat(&self, ticket: &Ticket) -> Result<Directive, ControlError> {
         let now = self.app.now();
-        self.commit(ticket, |held| Batch::new().update(&held.job, &held.job.record.clone().renewed(now))).await?;
+        self.commit(ticket, |held| Batch::new().update(&held.job, held.job.record.clone().renewed(now))).await?;
         Ok(directive(&self.held(ticket).await?.run))
     }
 

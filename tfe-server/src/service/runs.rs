@@ -97,7 +97,8 @@ pub(crate) fn variables_context(run: &Id<Run>) -> String {
 /// Lets the waiting runs of a workspace go on whose turn it is.
 pub(crate) async fn admit(app: &App, workspace: &Id<Workspace>) -> Result<(), ApiError> {
     let Some(current) = app.store.find::<Workspace>(workspace.as_str()).await? else { return Ok(()) };
-    let waiting = Query::of::<Run>().equals("workspace_id", workspace).any_of("status", [Status::Pending, Status::Confirmed]).limit(MAX_WAITING);
+    let waiting =
+        Query::of::<Run>().equals("workspace_id", workspace).any_of("status", [Status::Pending, Status::Confirmed]).limit(MAX_WAITING);
     let waiting = app.store.list::<Run>(waiting).await?.items;
     let turn = admissible(&current, waiting.iter().map(|run| &run.record));
     for run in turn {
@@ -175,11 +176,11 @@ async fn workspace_writes(app: &App, run: &Run) -> Result<Batch, ApiError> {
 async fn job_writes(app: &App, run: &Run, effects: &[Effect]) -> Result<Batch, ApiError> {
     let jobs = jobs(app, run).await?;
     let over = jobs.iter().filter(|job| job.status != JobStatus::Finished && run.active_phase() != Some(job.phase));
-    let mut batch = over.fold(Batch::new(), |batch, job| batch.update(job, &job.record.clone().finished()));
+    let mut batch = over.fold(Batch::new(), |batch, job| batch.update(job, job.record.clone().finished()));
     for effect in effects {
         if let Effect::Dispatch(phase) = effect {
             batch = match jobs.iter().find(|job| job.phase == *phase) {
-                Some(job) => batch.update(job, &job.record.clone().requeued()),
+                Some(job) => batch.update(job, job.record.clone().requeued()),
                 None => batch.insert(&new_job(app, run, *phase).await?),
             };
         }

@@ -102,13 +102,8 @@ pub(crate) fn organization(app: &App, settings: OrganizationSettings, owner: Opt
     };
     let batch = Batch::new().insert(&organization).insert(&project);
     let Some(owner) = owner else { return Ok(batch) };
-    let membership = Membership {
-        id: app.new_id(),
-        created_at,
-        organization_id: organization.id.clone(),
-        user_id: owner.clone(),
-        role: Role::Owner,
-    };
+    let membership =
+        Membership { id: app.new_id(), created_at, organization_id: organization.id.clone(), user_id: owner.clone(), role: Role::Owner };
     Ok(batch.insert(&membership))
 }
 

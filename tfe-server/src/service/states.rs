@@ -41,7 +41,8 @@ pub(crate) struct NewState {
 pub(crate) async fn announce(app: &App, workspace: &Workspace, new: NewState) -> Result<StateVersion, ApiError> {
     let current = current(app, workspace).await?;
     let upload = Upload { serial: new.serial, lineage: new.lineage.clone(), md5: new.md5.clone(), force: new.force };
-    let known = current.as_ref().map(|version| Current { serial: version.serial, lineage: version.lineage.clone(), md5: version.md5.clone() });
+    let known =
+        current.as_ref().map(|version| Current { serial: version.serial, lineage: version.lineage.clone(), md5: version.md5.clone() });
     if let (Accepted::AlreadyStored, Some(current)) = (state::check_upload(known.as_ref(), &upload)?, &current) {
         return Ok(current.record.clone());
     }

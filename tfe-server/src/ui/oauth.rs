@@ -38,10 +38,7 @@ const CODE_SECONDS: i64 = 60;
 const REDIRECT_TARGETS: &str = "http://localhost:* http://127.0.0.1:*";
 
 pub(crate) fn routes() -> Routes {
-    Routes::new()
-        .get("/oauth/authorization", ask)
-        .post("/oauth/authorization", decide)
-        .post("/oauth/token", exchange)
+    Routes::new().get("/oauth/authorization", ask).post("/oauth/authorization", decide).post("/oauth/token", exchange)
 }
 
 /// What the CLI asks for; it comes back with the form.
@@ -134,7 +131,11 @@ impl Request {
         }
         let target = Url::parse(&self.redirect_uri).map_err(|_| wrong("the redirect is no URL"))?;
         let is_own_machine = target.scheme() == "http" && matches!(target.host_str(), Some("localhost" | "127.0.0.1"));
-        if is_own_machine && target.port().is_some() { Ok(target) } else { Err(wrong("the redirect must lead to a port of your own machine")) }
+        if is_own_machine && target.port().is_some() {
+            Ok(target)
+        } else {
+            Err(wrong("the redirect must lead to a port of your own machine"))
+        }
     }
 }
 

@@ -15,9 +15,7 @@ use crate::{
 };
 
 pub(crate) fn routes() -> Routes {
-    Routes::new()
-        .get("/app/{organization}/{workspace}/runs/{run}", show)
-        .get("/app/{organization}/{workspace}/runs/{run}/summary", summary)
+    Routes::new().get("/app/{organization}/{workspace}/runs/{run}", show).get("/app/{organization}/{workspace}/runs/{run}/summary", summary)
 }
 
 #[derive(Template)]
@@ -45,10 +43,8 @@ struct PhaseLog {
 async fn show(visitor: Visitor, Path((organization, workspace, id)): Path<(String, String, String)>) -> Reply {
     let run = visible(&visitor, &organization, &workspace, &id).await?;
     let app = &visitor.context.app;
-    let phases = [("Plan", Phase::Plan), ("Apply", Phase::Apply)].map(|(title, phase)| PhaseLog {
-        title,
-        log: app.signer.path(Purpose::LogRead, run.phase_id(phase), app.now()),
-    });
+    let phases = [("Plan", Phase::Plan), ("Apply", Phase::Apply)]
+        .map(|(title, phase)| PhaseLog { title, log: app.signer.path(Purpose::LogRead, run.phase_id(phase), app.now()) });
     let username = visitor.user.username.clone();
     page::page(&RunPage { username, organization, workspace, summary: Summary { run }, phases: phases.into() })
 }

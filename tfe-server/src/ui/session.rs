@@ -8,7 +8,12 @@ use axum::{
     response::Response,
 };
 use serde::Deserialize;
-use tfe_core::{access::Subject, id::Id, secret::Secret, user::{Session, User}};
+use tfe_core::{
+    access::Subject,
+    id::Id,
+    secret::Secret,
+    user::{Session, User},
+};
 use tfe_storage::{Batch, StoreExt};
 
 use super::{

@@ -19,10 +19,7 @@ use crate::{
 const PATH: &str = "/app/settings/tokens";
 
 pub(crate) fn routes() -> Routes {
-    Routes::new()
-        .get(PATH, show)
-        .post(PATH, create)
-        .post("/app/settings/tokens/{id}/delete", delete)
+    Routes::new().get(PATH, show).post(PATH, create).post("/app/settings/tokens/{id}/delete", delete)
 }
 
 #[derive(Template)]

@@ -12,12 +12,7 @@ use tfe_core::{
 use tfe_storage::{StoreExt, Versioned};
 
 use super::page;
-use crate::{
-    app::App,
-    error::ApiError,
-    http::context::Context,
-    service::tokens::digest,
-};
+use crate::{app::App, error::ApiError, http::context::Context, service::tokens::digest};
 
 /// The cookie with the session's secret.
 pub(crate) const COOKIE: &str = "tfe_session";

@@ -1,9 +1,9 @@
 //! Who may see what, and how clients learn what they talk to.
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Method;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 use crate::harness::{Answer, TestServer};
 
@@ -42,7 +42,10 @@ async fn without_a_good_token_there_is_nothing() {
 async fn a_token_is_shown_once_and_ends_when_it_is_deleted() {
     let server = TestServer::start_idle().await;
     let me = server.get("/api/v2/account/details").await.expect(200).id();
-    let made = server.post(&format!("/api/v2/users/{me}/authentication-tokens"), json!({ "data": { "attributes": { "description": "ci" } } })).await.expect(201);
+    let made = server
+        .post(&format!("/api/v2/users/{me}/authentication-tokens"), json!({ "data": { "attributes": { "description": "ci" } } }))
+        .await
+        .expect(201);
     let secret = made.text_at("/data/attributes/token");
     let list = server.get(&format!("/api/v2/users/{me}/authentication-tokens")).await.expect(200);
     assert!(!list.text.contains(&secret));
@@ -58,7 +61,8 @@ async fn an_organization_token_ends_at_its_organization() {
     let other = json!({ "data": { "attributes": { "name": "other", "email": "a@example.com" } } });
     server.post("/api/v2/organizations", other).await.expect(201);
     let workspace = server.workspace("mine").await;
-    let token = server.post("/api/v2/organizations/other/authentication-token", json!({})).await.expect(201).text_at("/data/attributes/token");
+    let token =
+        server.post("/api/v2/organizations/other/authentication-token", json!({})).await.expect(201).text_at("/data/attributes/token");
     let get = async |path: &str| Answer::of(server.anonymous(Method::GET, path).bearer_auth(&token)).await;
     get("/api/v2/organizations/other").await.expect(200);
     get("/api/v2/organizations/acme").await.expect(404);
@@ -107,7 +111,13 @@ async fn a_person_approves_terraform_login() {
     let code = target.query_pairs().find(|(name, _)| name == "code").unwrap().1.into_owned();
 
     let exchange = |verifier: &str| {
-        let form = [("grant_type", "authorization_code"), ("client_id", "terraform-cli"), ("code", &code), ("code_verifier", verifier), ("redirect_uri", redirect)];
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", "terraform-cli"),
+            ("code", &code),
+            ("code_verifier", verifier),
+            ("redirect_uri", redirect),
+        ];
         server.anonymous(Method::POST, "/oauth/token").form(&form)
     };
     Answer::of(exchange("another verifier")).await.expect(400);

@@ -12,13 +12,13 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// How long anything may take before a test gives up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running server; ends with the value.
 pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) token: String,
-    pub(crate) directory: TempDir,
+    _directory: TempDir,
     http: reqwest::Client,
     shutdown: CancellationToken,
 }
@@ -70,7 +70,7 @@ impl TestServer {
         let shutdown = CancellationToken::new();
         tokio::spawn(server.serve(listener, None, shutdown.clone()));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
-        Self { url, token, directory, http, shutdown }
+        Self { url, token, _directory: directory, http, shutdown }
     }
 
     /// A request with the administrator's token; `path` may be a whole URL.

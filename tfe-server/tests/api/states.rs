@@ -38,8 +38,10 @@ impl Locked {
 }
 
 fn state(serial: u64, output: &str) -> String {
-    let outputs = json!({ "name": { "value": output, "type": "string" }, "hidden": { "value": "s3cret", "type": "string", "sensitive": true } });
-    json!({ "version": 4, "terraform_version": "1.11.4", "serial": serial, "lineage": "line", "outputs": outputs, "resources": [] }).to_string()
+    let outputs =
+        json!({ "name": { "value": output, "type": "string" }, "hidden": { "value": "s3cret", "type": "string", "sensitive": true } });
+    json!({ "version": 4, "terraform_version": "1.11.4", "serial": serial, "lineage": "line", "outputs": outputs, "resources": [] })
+        .to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

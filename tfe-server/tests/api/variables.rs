@@ -9,7 +9,10 @@ async fn a_sensitive_value_never_comes_back() {
     let server = TestServer::start_idle().await;
     let path = format!("/api/v2/workspaces/{}/vars", server.workspace("secret").await);
     let body = |attributes: Value| json!({ "data": { "type": "vars", "attributes": attributes } });
-    let made = server.post(&path, body(json!({ "key": "password", "value": "hunter22", "category": "terraform", "sensitive": true }))).await.expect(201);
+    let made = server
+        .post(&path, body(json!({ "key": "password", "value": "hunter22", "category": "terraform", "sensitive": true })))
+        .await
+        .expect(201);
     let one = format!("{path}/{}", made.id());
     let renamed = server.patch(&one, body(json!({ "description": "for the database" }))).await.expect(200);
     for answer in [&made, &renamed, &server.get(&one).await, &server.get(&path).await] {

@@ -26,7 +26,9 @@ async fn a_workspace_is_made_found_changed_and_deleted() {
 async fn wrong_settings_are_pointed_at() {
     let server = TestServer::start_idle().await;
     server.workspace("taken").await;
-    let create = async |attributes: Value| server.post("/api/v2/organizations/acme/workspaces", json!({ "data": { "attributes": attributes } })).await;
+    let create = async |attributes: Value| {
+        server.post("/api/v2/organizations/acme/workspaces", json!({ "data": { "attributes": attributes } })).await
+    };
     create(json!({ "name": "taken" })).await.expect_error(422, "Name has already been taken");
     create(json!({ "name": "a b" })).await.expect_error(422, "/data/attributes/name");
     create(json!({ "name": "a", "auto-apply": "x" })).await.expect_error(422, "/data/attributes/auto-apply");
@@ -77,7 +79,8 @@ async fn the_lock_has_one_holder() {
     assert_eq!(locked.text_at("/data/relationships/locked-by/data/type"), "users");
     act("lock").await.expect_error(409, "workspace already locked");
     act("safe-delete").await.expect_error(409, "locked");
-    let token = server.post("/api/v2/organizations/acme/authentication-token", json!({})).await.expect(201).text_at("/data/attributes/token");
+    let token =
+        server.post("/api/v2/organizations/acme/authentication-token", json!({})).await.expect(201).text_at("/data/attributes/token");
     let other = server.anonymous(reqwest::Method::POST, &format!("/api/v2/workspaces/{id}/actions/unlock")).bearer_auth(&token);
     crate::harness::Answer::of(other).await.expect_error(409, "is locked by User");
     act("force-unlock").await.expect(200);

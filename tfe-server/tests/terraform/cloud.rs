@@ -19,9 +19,16 @@ fn init_plan_apply_output_destroy() {
     let demo = Demo::start();
     let project = demo.project("everyday", CONFIGURATION);
     project.init().shows("has been successfully initialized!").hides("Warning");
-    project.terraform(&["plan", "-no-color"]).succeeded().shows("Plan: 2 to add, 0 to change, 0 to destroy.").shows("terraform_data.a will be created");
+    project
+        .terraform(&["plan", "-no-color"])
+        .succeeded()
+        .shows("Plan: 2 to add, 0 to change, 0 to destroy.")
+        .shows("terraform_data.a will be created");
     let applied = project.terraform(&["apply", "-auto-approve", "-no-color"]).succeeded();
-    applied.shows("Apply complete! Resources: 2 added, 0 changed, 0 destroyed.").shows("greeting = \"hello world\"").shows("/app/demo/everyday/runs/run-");
+    applied
+        .shows("Apply complete! Resources: 2 added, 0 changed, 0 destroyed.")
+        .shows("greeting = \"hello world\"")
+        .shows("/app/demo/everyday/runs/run-");
     let outputs = project.terraform(&["output", "-json"]).succeeded().json();
     assert_eq!(outputs["greeting"]["value"], "hello world");
     assert_eq!(outputs["workspace"]["value"], "everyday");
@@ -87,7 +94,8 @@ fn a_real_provider_works() {
     let project = demo.project("provider", "resource \"null_resource\" \"a\" { count = 2 }");
     let mirror = crate::secrets::mirror().unwrap();
     let rc = std::fs::read_to_string(demo.text("terraform_rc")).unwrap();
-    std::fs::write(demo.text("terraform_rc"), format!("{rc}\nprovider_installation {{\n  filesystem_mirror {{ path = {mirror:?} }}\n}}\n")).unwrap();
+    std::fs::write(demo.text("terraform_rc"), format!("{rc}\nprovider_installation {{\n  filesystem_mirror {{ path = \"{}\" }}\n}}\n", mirror.display()))
+        .unwrap();
     project.init();
     project.terraform(&["apply", "-auto-approve", "-no-color"]).succeeded().shows("Resources: 2 added");
     project.terraform(&["plan", "-no-color"]).succeeded().shows("No changes.");

@@ -45,7 +45,6 @@ impl Demo {
         Self::start_in(tempfile::tempdir().unwrap(), &[])
     }
 
-
     fn start_in(home: TempDir, arguments: &[&str]) -> Self {
         let (process, access) = spawn(home.path(), arguments);
         Self { process, home, access }
@@ -82,7 +81,9 @@ impl Demo {
     /// A `cloud` block.
     pub(crate) fn cloud(&self, workspaces: &str) -> String {
         let (host, organization) = (self.text("hostname"), self.text("organization"));
-        format!("terraform {{\n  cloud {{\n    hostname = \"{host}\"\n    organization = \"{organization}\"\n    workspaces {{\n{workspaces}\n    }}\n  }}\n}}\n")
+        format!(
+            "terraform {{\n  cloud {{\n    hostname = \"{host}\"\n    organization = \"{organization}\"\n    workspaces {{\n{workspaces}\n    }}\n  }}\n}}\n"
+        )
     }
 
     /// A `remote` backend.
@@ -152,10 +153,6 @@ impl Drop for Demo {
 impl Project<'_> {
     pub(crate) fn write(&self, name: &str, content: &str) {
         fs::write(self.directory.path().join(name), content).unwrap();
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
     }
 
     /// Runs terraform and waits for it.
@@ -268,7 +265,7 @@ fn spawn(home: &Path, arguments: &[&str]) -> (Child, Value) {
     command.args(["demo", "--listen", "127.0.0.1:0"]).arg("--data-dir").arg(&data).arg("--work-dir").arg(home.join("work"));
     if let Some(mirror) = std::env::var_os("TFE_TEST_MIRROR") {
         let path = home.join("mirror.tfrc");
-        fs::write(&path, format!("provider_installation {{\n  filesystem_mirror {{ path = {mirror:?} }}\n}}\n")).unwrap();
+        fs::write(&path, format!("provider_installation {{\n  filesystem_mirror {{ path = \"{}\" }}\n}}\n", mirror.display())).unwrap();
         command.arg("--run-cli-config").arg(path);
     }
     command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -277,7 +274,10 @@ fn spawn(home: &Path, arguments: &[&str]) -> (Child, Value) {
         if let Some(status) = process.try_wait().unwrap() {
             panic!("the demo ended with {status}: {}", fs::read_to_string(&log_path).unwrap());
         }
-        fs::read_to_string(&log_path).unwrap().contains("Ctrl-C").then(|| serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap())
+        fs::read_to_string(&log_path)
+            .unwrap()
+            .contains("Ctrl-C")
+            .then(|| serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap())
     });
     (process, access)
 }

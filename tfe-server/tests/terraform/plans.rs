@@ -36,7 +36,10 @@ fn refresh_only_replace_and_target() {
     project.terraform(&["apply", "-refresh-only", "-auto-approve", "-no-color"]).succeeded();
     project.terraform(&["refresh", "-no-color"]).succeeded();
     project.terraform(&["plan", "-refresh=false", "-no-color"]).succeeded().shows("No changes.");
-    project.terraform(&["apply", "-auto-approve", "-no-color", "-replace=terraform_data.b"]).succeeded().shows("1 added, 0 changed, 1 destroyed");
+    project
+        .terraform(&["apply", "-auto-approve", "-no-color", "-replace=terraform_data.b"])
+        .succeeded()
+        .shows("1 added, 0 changed, 1 destroyed");
 }
 
 #[test]
