@@ -24,7 +24,7 @@ use crate::{
     prepare::{self, PrepareError},
     recover, report,
     retry::until_acknowledged,
-    supervisor::instructions::Instructions,
+    supervisor::{STATE, instructions::Instructions},
     tools::Tools,
 };
 
@@ -36,6 +36,8 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PLAN_STARTS: u32 = 3;
 /// How often the work directories of runs that are over are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How long to wait before a job that could not go on is tried again: well within its lease.
+const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs jobs of a control plane on this machine.
 #[derive(Debug)]
@@ -262,10 +264,24 @@ impl Shared {
                 let _ = crate::supervisor::requests::make(&paths.spool, crate::supervisor::requests::Stop::Kill);
                 recover::kill_engines(&paths.spool);
             }
-            Err(Gone::Broken(reason)) => tracing::error!(%job, reason, "a job cannot go on here"),
+            Err(Gone::Broken(reason)) => {
+                tracing::error!(%job, reason, "a job cannot go on here");
+                // A snapshot that was not acknowledged may be the only record of what an apply made.
+                if paths.spool.join(STATE).exists() {
+                    return self.adopt_later(paths).await;
+                }
+            }
         }
         remove(&paths.spool);
         self.remove_if_over(&paths.work).await;
+    }
+
+    /// Tries again to bring home what a job left: what was in the way, such as a full disk, may pass.
+    async fn adopt_later(&self, paths: &Paths) {
+        tokio::time::sleep(BROKEN_PAUSE).await;
+        if let Some(handle) = Handle::read(&paths.spool) {
+            Box::pin(self.adopt(handle)).await;
+        }
     }
 
     async fn remove_if_over(&self, work: &Path) {
