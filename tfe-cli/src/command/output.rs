@@ -32,28 +32,28 @@ impl Output {
     }
 
     /// Prints the value, which is shown to people as the table.
-    pub(super) fn print<T: Serialize + ?Sized>(&self, value: &T, table: impl FnOnce() -> Table) -> io::Result<()> {
+    pub(super) fn print<T: Serialize + ?Sized>(self, value: &T, table: impl FnOnce() -> Table) -> io::Result<()> {
         if self.is_json {
             let text = serde_json::to_string_pretty(value)?;
-            return self.write(&format!("{text}\n"));
+            return write(&format!("{text}\n"));
         }
-        self.write(&table().render(self.is_terminal, self.has_colour))
+        write(&table().render(self.is_terminal, self.has_colour))
     }
 
     /// Prints a sentence for people; with JSON it is left out.
-    pub(super) fn say(&self, sentence: &str) -> io::Result<()> {
-        if self.is_json { Ok(()) } else { self.write(&format!("{sentence}\n")) }
+    pub(super) fn say(self, sentence: &str) -> io::Result<()> {
+        if self.is_json { Ok(()) } else { write(&format!("{sentence}\n")) }
     }
 
     /// Whether escape sequences in logs are kept.
-    pub(super) fn keeps_colour(&self) -> bool {
+    pub(super) fn keeps_colour(self) -> bool {
         self.has_colour
     }
+}
 
-    /// Writes text as it is.
-    pub(super) fn write(&self, text: &str) -> io::Result<()> {
-        bytes(text.as_bytes())
-    }
+/// Writes text to the standard output as it is.
+pub(super) fn write(text: &str) -> io::Result<()> {
+    bytes(text.as_bytes())
 }
 
 /// Writes bytes to the standard output. Unlike `println!` it gives an error when the reader went away.

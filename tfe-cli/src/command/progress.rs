@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::output::{Output, Plain};
+use super::output::{self, Output, Plain};
 use crate::{Run, follow::Observer};
 
 /// To the beginning of the line, and empties it.
@@ -49,7 +49,7 @@ impl Progress {
             to_stderr(text);
         } else {
             // Who reads no more of the log still wants the exit code.
-            let _ = self.output.write(text);
+            let _ = output::write(text);
         }
         self.is_at_line_start = text.ends_with('\n');
     }

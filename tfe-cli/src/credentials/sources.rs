@@ -192,8 +192,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let sources = sources(directory.path());
         sources.store("a", &"t".into()).unwrap();
-        fs::write(directory.path().join("d/c.json"), "{\"credentials\": \"secret\n").unwrap();
+        let (path, broken) = (directory.path().join("d/c.json"), "{\"credentials\": secret");
+        fs::write(&path, broken).unwrap();
         let text = sources.store("a", &"t".into()).unwrap_err().to_string();
         assert!(text.contains("line 1") && !text.contains("secret"), "{text}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), broken);
     }
 }

@@ -7,4 +7,5 @@ mod plans;
 mod remote;
 mod secrets;
 mod state;
+mod tool;
 mod workspaces;
