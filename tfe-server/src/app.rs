@@ -1,6 +1,6 @@
 //! The parts of a running system, in one handle that every handler and loop holds.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
 use tfe_core::{
     id::{Entropy, Id, Identified},
@@ -49,11 +49,20 @@ pub struct Settings {
     pub max_configuration_bytes: u64,
     /// Largest state.
     pub max_state_bytes: u64,
+    /// How long an upload may be silent: longer than any hiccup of a network, short enough that stalled clients do not
+    /// pile up.
+    pub max_upload_silence: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { public_url: None, tls: false, max_configuration_bytes: 512 << 20, max_state_bytes: 512 << 20 }
+        Self {
+            public_url: None,
+            tls: false,
+            max_configuration_bytes: 512 << 20,
+            max_state_bytes: 512 << 20,
+            max_upload_silence: Duration::from_secs(30),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Errors on their way to a client: what the user reads, and what the log reads.
 
+use std::io;
+
 use axum::{
     Json,
     http::{StatusCode, header},
@@ -40,7 +42,7 @@ pub enum ApiError {
         limit_bytes: u64,
     },
     /// Nothing came for too long.
-    #[error("the upload stalled")]
+    #[error("the upload stalled; send it again")]
     Stalled,
     /// A part of the system does not answer; the request had no effect and may be sent again.
     #[error("a part of the system is unavailable")]
@@ -123,6 +125,8 @@ impl From<BlobError> for ApiError {
     fn from(error: BlobError) -> Self {
         match error {
             BlobError::TooLarge { limit_bytes } => Self::TooLarge { limit_bytes },
+            BlobError::Interrupted(source) if source.kind() == io::ErrorKind::TimedOut => Self::Stalled,
+            BlobError::Interrupted(_) => Self::BadRequest("the upload broke off; send it again".to_owned()),
             BlobError::Unavailable(_) | BlobError::Vault(VaultError::Unavailable(_)) => Self::Unavailable(Box::new(error)),
             other => Self::internal(other),
         }

@@ -122,7 +122,7 @@ async fn receive(State(app): State<App>, Path(permit): Path<Permit>, body: Body)
         )));
     }
     let limit = app.settings.max_configuration_bytes;
-    let blob = app.blobs.put(app.new_id(), app.now(), upload(body), limit).await?;
+    let blob = app.blobs.put(app.new_id(), app.now(), upload(body, app.settings.max_upload_silence), limit).await?;
     let next = match check(&app, &blob).await {
         Ok(()) => uploaded(&version, &blob, &app),
         Err(reason) => ConfigurationVersion { status: UploadStatus::Errored, error: Some(reason), ..version.record.clone() },

@@ -140,14 +140,14 @@ async fn download(context: Context, Path(id): Path<String>) -> Reply {
 
 async fn receive(State(app): State<App>, Path(permit): Path<Permit>, body: Body) -> Reply {
     app.signer.check(Purpose::StateUpload, &permit, app.now())?;
-    states::fill(&app, &permit.id, upload(body)).await?;
+    states::fill(&app, &permit.id, upload(body, app.settings.max_upload_silence)).await?;
     Ok(StatusCode::OK.into_response())
 }
 
 async fn receive_json(State(app): State<App>, Path(permit): Path<Permit>, body: Body) -> Reply {
     app.signer.check(Purpose::JsonStateUpload, &permit, app.now())?;
     app.store.find::<StateVersion>(&permit.id).await?.ok_or(ApiError::NotFound)?;
-    let blob = app.blobs.put(app.new_id(), app.now(), upload(body), app.settings.max_state_bytes).await?;
+    let blob = app.blobs.put(app.new_id(), app.now(), upload(body, app.settings.max_upload_silence), app.settings.max_state_bytes).await?;
     app.store.commit(Batch::new().insert(&blob)).await?;
     app.store.update::<StateVersion>(&permit.id, |version| StateVersion { json_content: Some(blob.id.clone()), ..version }).await?;
     Ok(StatusCode::OK.into_response())

@@ -14,8 +14,8 @@ use crate::error::ApiError;
 
 /// Largest document: a state version may carry a whole state in its attributes, for clients that cannot upload.
 pub(crate) const MAX_DOCUMENT_BYTES: usize = 64 << 20;
-/// How long an upload may be silent: longer than any hiccup of a network, short enough that stalled clients do not pile up.
-pub(crate) const MAX_SILENCE: Duration = Duration::from_secs(30);
+/// How long a document may take to arrive: they are small, and a state in one is small too.
+const MAX_DOCUMENT_WAIT: Duration = Duration::from_secs(30);
 
 /// The resource in the body of a request.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl<S: Sync> FromRequest<S> for Document {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let body = Limited::new(request.into_body(), MAX_DOCUMENT_BYTES).collect();
-        let body = tokio::time::timeout(MAX_SILENCE, body).await.map_err(|_| ApiError::Stalled)?;
+        let body = tokio::time::timeout(MAX_DOCUMENT_WAIT, body).await.map_err(|_| ApiError::Stalled)?;
         match body {
             Ok(body) => Ok(Self(body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => Err(ApiError::TooLarge { limit_bytes: MAX_DOCUMENT_BYTES as u64 }),
@@ -48,12 +48,12 @@ impl<S: Sync> FromRequest<S> for Input {
     }
 }
 
-/// The body as a stream that ends with an error when nothing comes for [`MAX_SILENCE`].
-pub(crate) fn upload(body: Body) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin {
+/// The body as a stream that ends with an error when nothing comes for that long.
+pub(crate) fn upload(body: Body, max_silence: Duration) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin {
     let data = Box::pin(body.into_data_stream());
-    Box::pin(stream::unfold(Some(data), |data| async {
+    Box::pin(stream::unfold(Some(data), move |data| async move {
         let mut data = data?;
-        match tokio::time::timeout(MAX_SILENCE, data.next()).await {
+        match tokio::time::timeout(max_silence, data.next()).await {
             Ok(Some(Ok(bytes))) => Some((Ok(bytes), Some(data))),
             Ok(Some(Err(error))) => Some((Err(io::Error::other(error)), None)),
             Ok(None) => None,

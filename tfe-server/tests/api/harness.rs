@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tfe_core::secret::Secret;
 use tfe_runner::RunnerConfig;
-use tfe_server::{FirstAdmin, Server, first_admin};
+use tfe_server::{FirstAdmin, Server, Settings, first_admin};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -35,17 +35,22 @@ pub(crate) struct Answer {
 impl TestServer {
     /// Starts one with the organization `acme` and the user `admin`, password `correct horse`.
     pub(crate) async fn start() -> Self {
-        Self::start_with(true).await
+        Self::start_with(true, Settings::default()).await
     }
 
     /// The same without a runner: runs stay queued.
     pub(crate) async fn start_idle() -> Self {
-        Self::start_with(false).await
+        Self::start_limited(Settings::default()).await
     }
 
-    async fn start_with(runner: bool) -> Self {
+    /// The same with other limits.
+    pub(crate) async fn start_limited(settings: Settings) -> Self {
+        Self::start_with(false, settings).await
+    }
+
+    async fn start_with(runner: bool, settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut builder = Server::builder().data_directory(directory.path().join("data"));
+        let mut builder = Server::builder().data_directory(directory.path().join("data")).settings(settings);
         if runner {
             builder = builder.runner(RunnerConfig {
                 name: "test".to_owned(),

@@ -1,6 +1,10 @@
 //! Uploads of configurations: what is wrong is named, and nothing is half-written.
 
+use std::time::Duration;
+
+use futures::StreamExt;
 use serde_json::json;
+use tfe_server::Settings;
 
 use crate::harness::{Answer, TestServer, archive, run_body};
 
@@ -70,4 +74,31 @@ async fn a_broken_archive_is_refused_and_a_second_upload_conflicts() {
     assert_eq!(bytes, whole, "a download gives the same bytes");
     let other = url.replace(&version.id(), "cv-other");
     server.put(&other, whole).await.expect(404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_too_large_or_stalls_leaves_nothing_and_can_be_repeated() {
+    let settings = Settings { max_configuration_bytes: 4096, max_upload_silence: Duration::from_millis(200), ..Settings::default() };
+    let server = TestServer::start_limited(settings).await;
+    let workspace = server.workspace("limits").await;
+    let version = announced(&server, &workspace).await;
+    let url = version.text_at("/data/attributes/upload-url");
+    server.put(&url, vec![0; 5000]).await.expect_error(413, "4096 bytes");
+    let first = futures::stream::iter([Ok::<_, std::io::Error>(archive(&[("main.tf", "")]))]);
+    let stalling = reqwest::Body::wrap_stream(first.chain(futures::stream::pending()));
+    Answer::of(server.anonymous(reqwest::Method::PUT, &url).body(stalling)).await.expect_error(408, "stalled");
+    let shown = server.get(&format!("/api/v2/configuration-versions/{}", version.id())).await.expect(200);
+    assert_eq!(shown.text_at("/data/attributes/status"), "pending");
+    server.put(&url, archive(&[("main.tf", "")])).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bomb_is_refused() {
+    let server = TestServer::start_idle().await;
+    let workspace = server.workspace("bomb").await;
+    let many: Vec<_> = (0..120_000).map(|number| format!("d/{number}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (name.as_str(), "")).collect();
+    let version = announced(&server, &workspace).await;
+    let refused = server.put(&version.text_at("/data/attributes/upload-url"), archive(&many)).await;
+    refused.expect_error(422, "entries");
 }

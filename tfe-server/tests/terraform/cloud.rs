@@ -94,8 +94,11 @@ fn a_real_provider_works() {
     let project = demo.project("provider", "resource \"null_resource\" \"a\" { count = 2 }");
     let mirror = crate::secrets::mirror().unwrap();
     let rc = std::fs::read_to_string(demo.text("terraform_rc")).unwrap();
-    std::fs::write(demo.text("terraform_rc"), format!("{rc}\nprovider_installation {{\n  filesystem_mirror {{ path = \"{}\" }}\n}}\n", mirror.display()))
-        .unwrap();
+    std::fs::write(
+        demo.text("terraform_rc"),
+        format!("{rc}\nprovider_installation {{\n  filesystem_mirror {{ path = \"{}\" }}\n}}\n", mirror.display()),
+    )
+    .unwrap();
     project.init();
     project.terraform(&["apply", "-auto-approve", "-no-color"]).succeeded().shows("Resources: 2 added");
     project.terraform(&["plan", "-no-color"]).succeeded().shows("No changes.");
