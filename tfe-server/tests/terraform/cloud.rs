@@ -36,7 +36,7 @@ fn init_plan_apply_output_destroy() {
     project.terraform(&["plan", "-no-color"]).succeeded().shows("No changes.");
     assert_eq!(project.terraform(&["plan", "-detailed-exitcode", "-var", "name=you"]).status.code(), Some(2));
     project.terraform(&["apply", "-auto-approve", "-no-color", "-var", "name=you"]).succeeded().shows("0 added, 1 changed, 0 destroyed");
-    project.terraform(&["destroy", "-auto-approve", "-no-color"]).succeeded().shows("Resources: 2 destroyed.");
+    project.terraform(&["destroy", "-auto-approve", "-no-color"]).succeeded().shows("Resources: 0 added, 0 changed, 2 destroyed.");
     project.terraform(&["state", "list"]).succeeded().hides("terraform_data");
     assert_eq!(demo.workspace("everyday")["attributes"]["locked"], false);
 }
