@@ -18,6 +18,8 @@ pub(crate) struct Masker {
     secrets: Vec<Needle>,
     longest: usize,
     pending: Vec<u8>,
+    /// How much of what is pending has no end of a line.
+    looked_at: usize,
 }
 
 struct Needle(Vec<u8>);
@@ -44,18 +46,20 @@ impl Masker {
         needles.sort_by_key(|needle| std::cmp::Reverse(needle.len()));
         needles.dedup();
         let longest = needles.first().map_or(0, Vec::len);
-        Self { secrets: needles.into_iter().map(Needle).collect(), longest, pending: Vec::new() }
+        Self { secrets: needles.into_iter().map(Needle).collect(), longest, pending: Vec::new(), looked_at: 0 }
     }
 
     /// Takes more of the log and gives what is safe to pass on.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.pending.extend_from_slice(bytes);
-        let mut passed = Vec::new();
-        while let Some(end) = self.cut() {
-            let rest = self.pending.split_off(end);
-            let part = std::mem::replace(&mut self.pending, rest);
-            passed.extend(self.masked(&part));
+        let (mut passed, mut start) = (Vec::new(), 0);
+        while let Some(length) = self.cut(start) {
+            passed.extend(self.masked(&self.pending[start..start + length]));
+            start += length;
+            self.looked_at = 0;
         }
+        self.pending.drain(..start);
+        self.looked_at = self.pending.len();
         passed
     }
 
@@ -65,23 +69,22 @@ impl Masker {
         self.masked(&rest)
     }
 
-    /// Where the next part ends: after a line, or within a line that is too long, and then not within a secret.
-    fn cut(&self) -> Option<usize> {
-        let line = self.pending.iter().take(MAX_LINE_BYTES).position(|byte| *byte == b'\n');
+    /// How long the next part is: to the end of a line, or of a part of a line that is too long, and then not within
+    /// a secret.
+    fn cut(&self, start: usize) -> Option<usize> {
+        let pending = &self.pending[start..];
+        let line = pending.iter().take(MAX_LINE_BYTES).skip(self.looked_at).position(|byte| *byte == b'\n');
         if let Some(end) = line {
-            return Some(end + 1);
+            return Some(self.looked_at + end + 1);
         }
         // Enough must be there to see any secret that begins before the cut.
-        if self.pending.len() < MAX_LINE_BYTES + self.longest {
+        if pending.len() < MAX_LINE_BYTES + self.longest {
             return None;
         }
         let mut end = MAX_LINE_BYTES;
-        for Needle(needle) in &self.secrets {
-            let from = end.saturating_sub(needle.len() - 1);
-            let window = &self.pending[from..(end + needle.len() - 1).min(self.pending.len())];
-            if let Some(at) = find(window, needle) {
-                end = end.min(from + at);
-            }
+        // A cut that moved out of one secret can be within another one.
+        while let Some(earlier) = self.secrets.iter().find_map(|Needle(needle)| begins_before(pending, needle, end)) {
+            end = earlier;
         }
         Some(end.max(1))
     }
@@ -100,6 +103,13 @@ fn replace(text: &[u8], needle: &[u8]) -> Vec<u8> {
     }
     replaced.extend_from_slice(rest);
     replaced
+}
+
+/// Where an occurrence begins that the cut would go through.
+fn begins_before(text: &[u8], needle: &[u8], cut: usize) -> Option<usize> {
+    let from = cut.saturating_sub(needle.len() - 1);
+    let window = &text[from..(cut + needle.len() - 1).min(text.len())];
+    find(window, needle).map(|at| from + at)
 }
 
 fn find(text: &[u8], needle: &[u8]) -> Option<usize> {

@@ -45,6 +45,11 @@ impl Demo {
         Self::start_in(tempfile::tempdir().unwrap(), &[])
     }
 
+    /// Starts one with more arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), arguments)
+    }
+
     fn start_in(home: TempDir, arguments: &[&str]) -> Self {
         let (process, access) = spawn(home.path(), arguments);
         Self { process, home, access }
@@ -132,6 +137,9 @@ impl Demo {
         let mut command = Command::new("curl");
         command.args(["-sS", "-X", method, "-H", "Content-Type: application/vnd.api+json", "-K", "-"]);
         command.arg(format!("{}{path}", self.text("url")));
+        if let Some(authority) = self.access["ca_file"].as_str() {
+            command.args(["--cacert", authority]);
+        }
         if let Some(body) = body {
             command.args(["--data-binary", &body.to_string()]);
         }
@@ -182,6 +190,9 @@ impl Project<'_> {
         command.args(arguments).current_dir(self.directory.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.demo.home.path());
         command.env("TF_CLI_CONFIG_FILE", self.demo.text("terraform_rc")).env("CHECKPOINT_DISABLE", "1");
+        if let Some(authority) = self.demo.access["ca_file"].as_str() {
+            command.env("SSL_CERT_FILE", authority);
+        }
         command
     }
 }

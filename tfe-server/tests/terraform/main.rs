@@ -2,6 +2,7 @@
 
 mod cloud;
 mod crash;
+mod demo;
 mod harness;
 mod plans;
 mod remote;
