@@ -4,7 +4,7 @@
 //! databases or a simulation with virtual time, loads records, asks these rules, and commits the answer.
 //!
 //! - What there is: [`organization`], [`workspace`], [`variable`], [`configuration`], [`run`], [`job`],
-//!   [`state_version`], [`user`], [`log`], [`event`], [`blob`]; each a [`record`].
+//!   [`state_version`], [`user`], [`log`], [`event`], [`blob`]; each a [`mod@record`].
 //! - What may happen: [`run`] (the machine and the queue), [`state`] (serials and lineages), [`access`].
 //! - What clients see: [`jsonapi`], [`plan`].
 
