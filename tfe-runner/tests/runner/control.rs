@@ -1,0 +1,155 @@
+//! A control plane in memory that can go away, fence, and cancel when a test wants it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    io,
+    sync::Mutex,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use tfe_core::{
+    id::Id,
+    job::Job,
+    run::{Phase, Run},
+};
+use tfe_runner::{
+    control::{ByteStream, Control, ControlError, Ticket},
+    job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
+};
+
+/// How often waiting calls look again.
+const TICK: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Default)]
+pub(crate) struct MemoryControl(Mutex<Records>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) waiting: VecDeque<Assignment>,
+    pub(crate) claimed: HashMap<Id<Job>, Assignment>,
+    pub(crate) archive: Bytes,
+    pub(crate) log: HashMap<Id<Job>, Vec<u8>>,
+    pub(crate) artifacts: BTreeMap<ArtifactKind, Bytes>,
+    pub(crate) state: Option<Bytes>,
+    pub(crate) outcomes: Vec<(Phase, Outcome)>,
+    pub(crate) is_away: bool,
+    pub(crate) interrupts: bool,
+    pub(crate) is_over: bool,
+    tokens: u64,
+}
+
+impl MemoryControl {
+    /// Looks at or changes what is known.
+    pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Records) -> T) -> T {
+        look(&mut self.0.lock().unwrap())
+    }
+
+    /// Lets a call through unless the control plane is away or the ticket is stale.
+    fn held<T>(&self, ticket: &Ticket, act: impl FnOnce(&mut Records) -> T) -> Result<T, ControlError> {
+        self.reached(|records| match records.claimed.get(&ticket.job) {
+            Some(assignment) if assignment.fencing_token == ticket.fencing_token => Ok(act(records)),
+            _ => Err(ControlError::Fenced),
+        })?
+    }
+
+    fn reached<T>(&self, act: impl FnOnce(&mut Records) -> T) -> Result<T, ControlError> {
+        self.with(|records| if records.is_away { Err(ControlError::Unavailable("away".into())) } else { Ok(act(records)) })
+    }
+
+    fn directive(&self, ticket: &Ticket) -> Result<Directive, ControlError> {
+        self.held(ticket, |records| if records.interrupts { Directive::Interrupt } else { Directive::Continue })
+    }
+}
+
+#[async_trait]
+impl Control for MemoryControl {
+    async fn claim(&self, _: &RunnerInfo, _: Duration) -> Result<Option<Assignment>, ControlError> {
+        let claimed = self.reached(|records| {
+            let mut next = records.waiting.pop_front()?;
+            records.tokens += 1;
+            next.fencing_token = records.tokens;
+            records.claimed.insert(next.job.clone(), next.clone());
+            Some(next)
+        })?;
+        if claimed.is_none() {
+            tokio::time::sleep(TICK).await;
+        }
+        Ok(claimed)
+    }
+
+    async fn adopt(&self, _: &RunnerInfo, job: &Id<Job>) -> Result<Assignment, ControlError> {
+        self.reached(|records| {
+            records.tokens += 1;
+            let assignment = records.claimed.get_mut(job).ok_or(ControlError::Fenced)?;
+            assignment.fencing_token = records.tokens;
+            Ok(assignment.clone())
+        })?
+    }
+
+    async fn heartbeat(&self, ticket: &Ticket) -> Result<Directive, ControlError> {
+        self.directive(ticket)
+    }
+
+    async fn await_directive(&self, ticket: &Ticket, wait: Duration) -> Result<Directive, ControlError> {
+        let deadline = tokio::time::Instant::now() + wait;
+        loop {
+            let directive = self.directive(ticket)?;
+            if directive != Directive::Continue || tokio::time::Instant::now() >= deadline {
+                return Ok(directive);
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    async fn configuration(&self, ticket: &Ticket) -> Result<ByteStream, ControlError> {
+        self.held(ticket, |records| whole(records.archive.clone()))
+    }
+
+    async fn state(&self, ticket: &Ticket) -> Result<Option<Bytes>, ControlError> {
+        self.held(ticket, |records| records.state.clone())
+    }
+
+    async fn artifact(&self, ticket: &Ticket, kind: ArtifactKind) -> Result<Option<ByteStream>, ControlError> {
+        self.held(ticket, |records| records.artifacts.get(&kind).cloned().map(whole))
+    }
+
+    async fn save_artifact(&self, ticket: &Ticket, kind: ArtifactKind, content: ByteStream) -> Result<(), ControlError> {
+        let parts: Vec<Bytes> = content.try_collect().await.map_err(|error| ControlError::Unavailable(error.into()))?;
+        self.held(ticket, |records| drop(records.artifacts.insert(kind, parts.concat().into())))
+    }
+
+    async fn log_length(&self, ticket: &Ticket) -> Result<u64, ControlError> {
+        self.held(ticket, |records| records.log.entry(ticket.job.clone()).or_default().len() as u64)
+    }
+
+    async fn append_log(&self, ticket: &Ticket, offset: u64, content: Bytes) -> Result<(), ControlError> {
+        self.held(ticket, |records| {
+            let log = records.log.entry(ticket.job.clone()).or_default();
+            let known = log.len() - usize::try_from(offset).unwrap();
+            log.extend_from_slice(content.get(known..).unwrap_or_default());
+        })
+    }
+
+    async fn save_state(&self, ticket: &Ticket, content: Bytes) -> Result<(), ControlError> {
+        self.held(ticket, |records| records.state = Some(content))
+    }
+
+    async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), ControlError> {
+        self.held(ticket, |records| {
+            if let Some(assignment) = records.claimed.remove(&ticket.job) {
+                records.outcomes.push((assignment.phase, outcome));
+            }
+        })
+    }
+
+    async fn is_over(&self, _: &Id<Run>) -> Result<bool, ControlError> {
+        self.reached(|records| records.is_over)
+    }
+}
+
+fn whole(content: Bytes) -> ByteStream {
+    stream::iter([Ok::<_, io::Error>(content)]).boxed()
+}

@@ -1,0 +1,234 @@
+//! The runner with the real terraform, its supervisor as a process, and a control plane that misbehaves.
+
+mod control;
+
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+use control::{MemoryControl, Records};
+use flate2::{Compression, write::GzEncoder};
+use tfe_core::{id::Id, run::Phase, secret::Secret};
+use tfe_runner::{
+    Runner, RunnerConfig,
+    job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How long anything may take before a test gives up.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A runner with a place to work, a control plane, and a file that a configuration waits for.
+struct Bench {
+    home: tempfile::TempDir,
+    control: Arc<MemoryControl>,
+    runner: JoinHandle<()>,
+}
+
+impl Bench {
+    /// Starts a runner for a configuration in which `GO` stands for the file to wait for.
+    fn start(configuration: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let control = Arc::new(MemoryControl::default());
+        let text = configuration.replace("GO", home.path().join("go").to_str().unwrap());
+        control.with(|records| records.archive = packed(&text).into());
+        let runner = runner(&home, &control);
+        Self { home, control, runner }
+    }
+
+    fn queue(&self, phase: Phase) {
+        self.control.with(|records| records.waiting.push_back(assignment(phase)));
+    }
+
+    /// Plans, and begins to apply.
+    async fn applying(&self) {
+        self.queue(Phase::Plan);
+        self.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+        self.queue(Phase::Apply);
+        self.until(|records| records.state.as_ref().filter(|state| holds(state, "first"))?.len().into()).await;
+    }
+
+    /// Lets the configuration go on.
+    fn go(&self) {
+        fs::write(self.home.path().join("go"), "").unwrap();
+    }
+
+    /// The outcome of the apply.
+    async fn applied(&self) -> Outcome {
+        self.until(|records| records.outcomes.get(1).map(|(_, outcome)| outcome.clone())).await
+    }
+
+    async fn until<T>(&self, mut look: impl FnMut(&mut Records) -> Option<T>) -> T {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = self.control.with(&mut look) {
+                return found;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "waited too long: {:?}", self.control.with(|records| records.outcomes.clone()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn log(&self, phase: Phase) -> String {
+        self.control.with(|records| String::from_utf8_lossy(records.log.get(&job(phase)).unwrap()).into_owned())
+    }
+
+    /// Waits until a directory holds nothing.
+    async fn until_empty(&self, name: &str) {
+        let path = self.home.path().join(name);
+        self.until(|_| fs::read_dir(&path).unwrap().next().is_none().then_some(())).await;
+    }
+}
+
+const SLOW: &str = r#"
+resource "terraform_data" "first" {}
+resource "terraform_data" "slow" {
+  depends_on = [terraform_data.first]
+  provisioner "local-exec" { command = "while [ ! -e GO ]; do sleep 0.05; done" }
+}
+"#;
+
+fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<()> {
+    let config = RunnerConfig {
+        name: "test".to_owned(),
+        work_root: home.path().join("work"),
+        spool_root: home.path().join("spool"),
+        supervisor: vec![env!("CARGO_BIN_EXE_tfe-supervisor").into()],
+        tool_paths: Vec::<PathBuf>::new(),
+        cli_config: None,
+        concurrency: 2,
+    };
+    tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new()))
+}
+
+fn job(phase: Phase) -> Id<tfe_core::job::Job> {
+    Id::from(format!("job-{phase:?}"))
+}
+
+fn assignment(phase: Phase) -> Assignment {
+    Assignment {
+        job: job(phase),
+        run: Id::from("run-1"),
+        phase,
+        fencing_token: 0,
+        run_token: Secret::from("run-token"),
+        // Base64 of 32 bytes.
+        spool_key: Secret::from("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        spec: Spec {
+            engine: EngineKind::Terraform,
+            version: "latest".to_owned(),
+            workspace: "test".to_owned(),
+            working_directory: String::new(),
+            environment: Vec::new(),
+            variables: Vec::new(),
+            plan: PlanOptions { refresh: true, ..PlanOptions::default() },
+            structured_log: false,
+        },
+    }
+}
+
+fn packed(configuration: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    let mut header = tar::Header::new_gnu();
+    header.set_size(configuration.len() as u64);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "main.tf", configuration.as_bytes()).unwrap();
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+fn holds(state: &[u8], name: &str) -> bool {
+    String::from_utf8_lossy(state).contains(&format!("\"name\": \"{name}\""))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_and_its_apply_leave_documents_state_and_no_files() {
+    let bench = Bench::start("resource \"terraform_data\" \"first\" {}\n");
+    bench.queue(Phase::Plan);
+    let planned = bench.until(|records| records.outcomes.first().cloned()).await;
+    assert!(matches!(&planned.1, Outcome::Planned { summary } if summary.add == 1), "{planned:?}");
+    assert!(bench.log(Phase::Plan).contains("1 to add"));
+    for kind in [ArtifactKind::PlanFile, ArtifactKind::PlanJson, ArtifactKind::PlanRedacted, ArtifactKind::ProviderSchemas] {
+        assert!(bench.control.with(|records| records.artifacts.contains_key(&kind)), "{kind:?}");
+    }
+    bench.queue(Phase::Apply);
+    assert!(matches!(bench.applied().await, Outcome::Applied { summary } if summary.add == 1));
+    assert!(bench.log(Phase::Apply).contains("Apply complete!"));
+    assert!(bench.control.with(|records| holds(records.state.as_ref().unwrap(), "first")));
+    bench.until_empty("spool").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_environment_of_an_engine_holds_nothing_of_the_runners() {
+    let bench =
+        Bench::start("resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"env | cut -d= -f1 > GO\" }\n}\n");
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    bench.queue(Phase::Apply);
+    bench.applied().await;
+    let names = fs::read_to_string(bench.home.path().join("go")).unwrap();
+    for foreign in ["CARGO", "CARGO_MANIFEST_DIR", "USER", "LOGNAME", "RUST_BACKTRACE"] {
+        assert!(!names.lines().any(|name| name == foreign), "{foreign} in {names}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backend_of_the_configurations_own_is_not_used() {
+    let backend = "terraform {\n  backend \"http\" { address = \"http://127.0.0.1:9/\" }\n}\nresource \"terraform_data\" \"first\" {}\n";
+    let bench = Bench::start(backend);
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    bench.queue(Phase::Apply);
+    let applied = bench.applied().await;
+    assert!(matches!(applied, Outcome::Applied { .. }), "{applied:?}: {}", bench.log(Phase::Apply));
+    assert!(bench.control.with(|records| holds(records.state.as_ref().unwrap(), "first")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_goes_on_while_the_control_plane_is_away() {
+    let bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.control.with(|records| records.is_away = true);
+    bench.go();
+    let done = bench.home.path().join("spool");
+    bench.until(|_| find(&done, "done.json").then_some(())).await;
+    bench.control.with(|records| records.is_away = false);
+    assert!(matches!(bench.applied().await, Outcome::Applied { summary } if summary.add == 2));
+    assert!(bench.control.with(|records| holds(records.state.as_ref().unwrap(), "slow")));
+    assert!(bench.log(Phase::Apply).contains("Apply complete!"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_comes_back_takes_up_what_it_left() {
+    let mut bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.runner.abort();
+    let _ = (&mut bench.runner).await;
+    bench.go();
+    bench.runner = runner(&bench.home, &bench.control);
+    assert!(matches!(bench.applied().await, Outcome::Applied { summary } if summary.add == 2));
+    assert_eq!(bench.log(Phase::Apply).matches("Apply complete!").count(), 1, "the log is whole and nothing is twice in it");
+    bench.until_empty("spool").await;
+    assert_eq!(bench.control.with(|records| records.outcomes.len()), 2, "reported once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_without_the_job_ends_its_engine_and_says_nothing() {
+    let bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.control.with(|records| records.claimed.clear());
+    bench.until_empty("spool").await;
+    assert_eq!(bench.control.with(|records| records.outcomes.len()), 1, "only the plan was reported");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_apply_keeps_what_was_made() {
+    let bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.control.with(|records| records.interrupts = true);
+    assert!(matches!(bench.applied().await, Outcome::Canceled { .. }));
+    assert!(bench.control.with(|records| holds(records.state.as_ref().unwrap(), "first")));
+}
+
+fn find(directory: &std::path::Path, name: &str) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    entries.into_iter().any(|path| path.ends_with(name) || (path.is_dir() && find(&path, name)))
+}
