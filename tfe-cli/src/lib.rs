@@ -14,6 +14,7 @@ mod log;
 mod login;
 mod model;
 mod pack;
+mod plain;
 mod private_file;
 
 pub use client::{Action, Client, NewRun, NewVariable};
@@ -23,3 +24,4 @@ pub use host::Host;
 pub use login::{LoginError, login};
 pub use model::{Account, ConfigurationVersion, Output, Phase, Run, RunActions, StateVersion, Variable, Workspace};
 pub use pack::{PackError, pack, pack_files};
+pub use plain::Plain;

@@ -1,16 +1,12 @@
 //! Results on the standard output: aligned and coloured on a terminal, tabs in a pipe, JSON when asked.
 
 mod table;
-mod text;
 
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-pub(super) use self::{
-    table::{Cell, Table, status, text},
-    text::Plain,
-};
+pub(super) use self::table::{Cell, Table, status, text};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy)]

@@ -2,8 +2,8 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::output::{self, Output, Plain};
-use crate::{Run, follow::Observer};
+use super::output::{self, Output};
+use crate::{Plain, Run, follow::Observer};
 
 /// To the beginning of the line, and empties it.
 const CLEAR_LINE: &str = "\r\x1b[2K";

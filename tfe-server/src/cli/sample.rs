@@ -1,8 +1,8 @@
 //! The sample of the first minute, applied through the public API like by any client.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
-use tfe_cli::{Client, ClientError, Host, NewRun, Until, Workspace, follow, pack_files};
+use tfe_cli::{Client, ClientError, Host, NewRun, Plain, Until, Workspace, follow, pack_files};
 use url::Url;
 
 use super::{Failure, access::Access};
@@ -43,8 +43,12 @@ async fn run(client: &Client, access: &Access, workspace: &Workspace) -> Result<
         "\nApplying examples/hello in workspace {}/{WORKSPACE}: {}/app/{0}/{WORKSPACE}/runs/{}\n",
         access.organization, access.url, run.id
     );
+    let mut plain = (!std::io::stdout().is_terminal()).then(Plain::default);
     let run = follow(client, &run.id, Until::End, &mut |text| {
-        print!("{text}");
+        match &mut plain {
+            Some(plain) => print!("{}", plain.take(text)),
+            None => print!("{text}"),
+        }
         // A reader that went away must not end the server.
         let _ = std::io::stdout().flush();
     })

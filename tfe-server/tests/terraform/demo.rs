@@ -14,7 +14,7 @@ fn once_applies_the_sample_prints_its_outputs_and_ends() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tfe-server"));
         command.args(["demo", "--once", "--listen", "127.0.0.1:0", "--data-dir"]).arg(home.path().join("data"));
         command.arg("--work-dir").arg(home.path().join("work")).stdout(Stdio::piped()).stderr(Stdio::piped());
-        finish(command.spawn().unwrap()).succeeded().shows("message = \"Hello from hello\"");
+        finish(command.spawn().unwrap()).succeeded().shows("message = \"Hello from hello\"").hides("\u{1b}[");
     }
 }
 

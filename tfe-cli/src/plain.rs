@@ -2,7 +2,7 @@
 
 /// Takes escape sequences out of a text that comes in pieces.
 #[derive(Debug, Default)]
-pub(in crate::command) struct Plain(State);
+pub struct Plain(State);
 
 #[derive(Debug, Default)]
 enum State {
@@ -16,7 +16,7 @@ enum State {
 
 impl Plain {
     /// The piece without them.
-    pub(in crate::command) fn take(&mut self, piece: &str) -> String {
+    pub fn take(&mut self, piece: &str) -> String {
         piece.chars().filter(|character| self.is_text(*character)).collect()
     }
 
