@@ -3,9 +3,12 @@
 //! A backend's tests are one line: `store_conformance!(with_store)`, where `with_store` is an async function that
 //! makes an empty store, runs the test that it is given, and cleans up whatever happens:
 //!
-//! ```ignore
+//! ```
+//! use std::sync::Arc;
+//! use tfe_storage::{MemoryStore, Store};
+//!
 //! async fn with_store(test: impl AsyncFnOnce(Arc<dyn Store>)) {
-//!     test(Arc::new(MyStore::empty().await)).await;
+//!     test(Arc::new(MemoryStore::new())).await;
 //! }
 //! tfe_storage::store_conformance!(with_store);
 //! ```
