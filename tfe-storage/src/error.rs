@@ -60,6 +60,9 @@ pub enum Error {
     /// The address does not name a store. Correct it.
     #[error("the store's address is wrong: {0}")]
     Address(String),
+    /// The backend's disk is full. Make space; nothing was written.
+    #[error("the store has no space left")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The backend cannot be reached or failed. Try again later; a commit that ended so may have happened or not.
     #[error("the store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

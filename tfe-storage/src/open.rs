@@ -25,7 +25,7 @@ pub async fn open_store(url: &str, kinds: &[&'static Kind]) -> Result<Arc<dyn St
         "postgres" | "postgresql" => {
             // The error is not shown: it could repeat the password.
             let options = url.parse().map_err(|_| Error::Address("it is not a PostgreSQL URL".to_owned()))?;
-            Ok(Arc::new(crate::sql::SqlStore::<sqlx::Postgres>::connect(options, kinds).await?))
+            Ok(Arc::new(crate::sql::SqlStore::<sqlx::Postgres>::connect(options, crate::sql::DEFAULT_CONNECTIONS, kinds).await?))
         }
         _ => {
             let _ = (rest, kinds);

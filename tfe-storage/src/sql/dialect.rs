@@ -14,6 +14,9 @@ pub trait Dialect: Database {
     const GENERATED: &'static str;
     /// What a SELECT says to keep others from changing the row until the transaction ends.
     const KEEP: &'static str;
+    /// Whether the database is behind a network, where the answer to a commit can be lost: then every commit leaves a
+    /// mark by which its outcome is found.
+    const MARKS_COMMITS: bool;
     /// What begins a change of the schema, so that programs that start together do it one after another.
     const PREPARE_SCHEMA: &'static [&'static str];
 }
@@ -28,6 +31,7 @@ impl Dialect for sqlx::Sqlite {
     const GENERATED: &'static str = "VIRTUAL";
     // There is only one writer.
     const KEEP: &'static str = "";
+    const MARKS_COMMITS: bool = false;
     const PREPARE_SCHEMA: &'static [&'static str] = &[];
 }
 
@@ -40,6 +44,7 @@ impl Dialect for sqlx::Postgres {
     // The only way before version 18.
     const GENERATED: &'static str = "STORED";
     const KEEP: &'static str = " FOR SHARE";
+    const MARKS_COMMITS: bool = true;
     // Adding a column rewrites the table, which may take longer than any statement should otherwise. The number
     // of the lock is "tfe" in ASCII and means this only.
     const PREPARE_SCHEMA: &'static [&'static str] = &["SET LOCAL statement_timeout = 0", "SELECT pg_advisory_xact_lock(7628389)"];

@@ -5,7 +5,9 @@
 //! database itself keeps the promises. Names in SQL come from [`Kind`]s, which are constants of the program;
 //! everything else is bound.
 
+mod commit;
 mod dialect;
+mod outage;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod schema;
@@ -16,13 +18,15 @@ mod statement;
 use std::fmt;
 
 use async_trait::async_trait;
-use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Transaction, Type, error::ErrorKind, types::Json};
+use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool, Type, types::Json};
 use tfe_core::{record::Kind, time::Timestamp};
 
 pub use self::dialect::Dialect;
-use self::statement::Row;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{DEFAULT_CONNECTIONS, MIN_CONNECTIONS};
+use self::{commit::Outcome, outage::Patience, statement::Row};
 use crate::{
-    batch::{Batch, Write},
+    batch::Batch,
     error::{Error, Result},
     query::Query,
     store::{Page, Store, StoredRecord},
@@ -69,32 +73,59 @@ where
         if query.matches_nothing() {
             return Ok(Page::default());
         }
-        let rows: Vec<Row> = statement::select(query).build_query_as().fetch_all(&self.read).await.map_err(Error::unavailable)?;
+        let mut patience = Patience::new();
+        loop {
+            match outage::limited(self.page(query)).await {
+                Err(error) if outage::is_outage(&error) && patience.wait().await => {}
+                page => return page.map_err(outage::explained),
+            }
+        }
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<()> {
+        let writes = batch.into_checked()?;
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut patience = Patience::new();
+        loop {
+            match self.attempt(&writes).await {
+                Outcome::Done => return Ok(()),
+                Outcome::Refused(error) => return Err(error),
+                Outcome::Unreached(_) if patience.wait().await => {}
+                Outcome::Unreached(error) => return Err(Error::unavailable(error)),
+                Outcome::Unknown(mark, error) => {
+                    tracing::debug!(%error, "the answer to a commit was lost; looking for its mark");
+                    if self.happened(&mark, &mut patience).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<DB: Dialect> SqlStore<DB>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    DB::Arguments: IntoArguments<DB>,
+    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    for<'q> Json<serde_json::Value>: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
+    usize: ColumnIndex<DB::Row>,
+{
+    async fn page(&self, query: &Query) -> sqlx::Result<Page> {
+        let rows: Vec<Row> = statement::select(query).build_query_as().fetch_all(&self.read).await?;
         let found = rows.len() as u64;
         let total = match (query.counted, statement::is_last_page(query, found)) {
             (false, _) => found,
             (true, true) => query.offset + found,
             (true, false) => {
-                let count: i64 = statement::count(query).build_query_scalar().fetch_one(&self.read).await.map_err(Error::unavailable)?;
+                let count: i64 = statement::count(query).build_query_scalar().fetch_one(&self.read).await?;
                 count.unsigned_abs()
             }
         };
         Ok(Page { items: rows.into_iter().map(record).collect(), total })
-    }
-
-    async fn commit(&self, batch: Batch) -> Result<()> {
-        let writes = batch.into_checked()?;
-        let Some(last) = writes.last() else { return Ok(()) };
-        let mut transaction: Transaction<'_, DB> = self.write.begin_with(DB::BEGIN).await.map_err(Error::unavailable)?;
-        for write in &writes {
-            let hit: Option<String> = statement::write(write)
-                .build_query_scalar()
-                .fetch_optional(&mut *transaction)
-                .await
-                .map_err(|error| failure(write, error))?;
-            hit.ok_or_else(|| conflict(write))?;
-        }
-        transaction.commit().await.map_err(|error| failure(last, error))
     }
 }
 
@@ -106,24 +137,4 @@ impl<DB: Database> fmt::Debug for SqlStore<DB> {
 
 fn record((id, created_at, version, Json(body)): Row) -> StoredRecord {
     StoredRecord { id, created_at: Timestamp::from_millis(created_at), version: version.unsigned_abs(), body }
-}
-
-fn failure(write: &Write, error: sqlx::Error) -> Error {
-    let kind = write.kind().name;
-    let Some(cause) = error.as_database_error() else { return Error::unavailable(error) };
-    match cause.kind() {
-        ErrorKind::UniqueViolation => Error::AlreadyExists { kind },
-        ErrorKind::ForeignKeyViolation => Error::Dangling { kind },
-        _ if is_collision(cause.code().as_deref()) => conflict(write),
-        _ => Error::unavailable(error),
-    }
-}
-
-/// Whether `PostgreSQL` gave up on a transaction because of another one: a serialization failure or a deadlock.
-fn is_collision(code: Option<&str>) -> bool {
-    matches!(code, Some("40001" | "40P01"))
-}
-
-fn conflict(write: &Write) -> Error {
-    Error::Conflict { kind: write.kind().name, id: write.id().to_owned() }
 }

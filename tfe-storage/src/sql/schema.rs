@@ -102,11 +102,19 @@ where
     sql.build().execute(&mut **transaction).await.map(drop).map_err(Error::unavailable)
 }
 
+/// Marks of commits; the database's own clock says when one is old enough to go.
+fn marks() -> Part {
+    let columns = "id TEXT PRIMARY KEY, made_at TIMESTAMPTZ NOT NULL DEFAULT now()";
+    let sql = format!("CREATE TABLE IF NOT EXISTS commits ({columns})");
+    Part { name: "table commits".to_owned(), definition: "marks".to_owned(), sql }
+}
+
 /// All tables, then all columns, then all indexes: a column may refer to any table, even its own.
 fn parts<DB: Dialect>(kinds: &[&'static Kind]) -> Result<Vec<Part>> {
     let tables = kinds.iter().map(|kind| table::<DB>(kind));
     let columns = kinds.iter().flat_map(|kind| kind.fields.iter().map(|field| column::<DB>(kind, field)));
-    let parts: Vec<_> = tables.chain(columns).chain(kinds.iter().flat_map(|kind| indexes(kind))).collect();
+    let marks = DB::MARKS_COMMITS.then(marks);
+    let parts: Vec<_> = marks.into_iter().chain(tables).chain(columns).chain(kinds.iter().flat_map(|kind| indexes(kind))).collect();
     let is_too_long = |part: &&Part| part.name.split([' ', '.']).any(|name| name.len() > MAX_NAME_LENGTH);
     match parts.iter().find(is_too_long) {
         None => Ok(parts),

@@ -19,6 +19,7 @@ pub mod blobs;
 pub mod faulty;
 pub mod kinds;
 pub mod model;
+pub mod proxy;
 pub mod store;
 pub mod vault;
 
