@@ -7,6 +7,7 @@
 mod batch;
 pub mod blobs;
 mod error;
+mod finding;
 mod memory;
 mod open;
 mod query;
@@ -18,8 +19,9 @@ pub mod testing;
 pub mod vault;
 
 pub use batch::{Batch, MAX_INDEXED_BYTES, MAX_WRITES, Write};
-pub use blobs::{BlobError, BlobStream, Blobs};
+pub use blobs::{BlobError, BlobStream, Blobs, open_objects};
 pub use error::{Error, Result};
+pub use finding::{Finding, Problem};
 pub use memory::MemoryStore;
 pub use open::open_store;
 pub use query::{Direction, Filter, MAX_CHOICES, MAX_PAGE, MAX_VALUE_BYTES, Query, Sort};

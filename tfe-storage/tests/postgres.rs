@@ -12,23 +12,23 @@ use tfe_storage::{
     Batch, Error, Store, StoreExt, open_store,
     testing::{
         kinds::{self, Shelf, shelf},
-        proxy::{Fault, Proxy},
+        proxy::{Damage, Fault, Proxy},
     },
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_whose_answer_is_lost_happens_once() {
-    broken_commits(Fault { on: b"COMMIT", delivered: true }).await;
+    broken_commits(Fault { on: b"COMMIT", damage: Damage::Unanswered, times: 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_that_did_not_arrive_happens_once() {
-    broken_commits(Fault { on: b"COMMIT", delivered: false }).await;
+    broken_commits(Fault { on: b"COMMIT", damage: Damage::Lost, times: 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_did_not_arrive_happens_once() {
-    broken_commits(Fault { on: b"UPDATE", delivered: true }).await;
+    broken_commits(Fault { on: b"UPDATE", damage: Damage::Unanswered, times: 1 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -83,7 +83,7 @@ async fn broken_commits(fault: Fault) {
     with_proxy(async |store, proxy, _| {
         insert(&*store).await;
         for round in 0..20 {
-            proxy.break_next(fault.clone());
+            proxy.inject(fault.clone());
             store.update::<Shelf>("a", counted).await.unwrap();
             assert_eq!(count(&*store).await, round + 1);
         }

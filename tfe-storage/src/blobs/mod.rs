@@ -9,14 +9,17 @@
 //! can be read without the others, none can be changed, moved, left out or taken from another blob, and whoever has
 //! the object store alone has nothing. The object is written first; committing its record makes it count.
 
+mod location;
+mod probe;
 mod read;
+mod source;
 mod write;
 
 use std::{io, ops::Range, path::Path, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream, stream::BoxStream};
-use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
+use object_store::{ObjectStore, ObjectStoreExt, path::Path as ObjectPath};
 use tfe_core::{
     blob::Blob,
     cipher::{KEY_LENGTH, Key, TAG_LENGTH},
@@ -25,6 +28,10 @@ use tfe_core::{
 };
 use zeroize::Zeroizing;
 
+pub use self::{
+    location::{ObjectOption, open_objects},
+    probe::probe,
+};
 use self::{read::Reader, write::Upload};
 use crate::vault::{Vault, VaultError};
 
@@ -68,6 +75,12 @@ pub enum BlobError {
     /// The vault did not wrap or unwrap the data key.
     #[error("the blob's key is not available")]
     Vault(#[from] VaultError),
+    /// The address or the settings of the object store are wrong. Correct them.
+    #[error("the object store's address is wrong: {0}")]
+    Address(String),
+    /// The disk is full. Make space; nothing was kept.
+    #[error("the object store has no space left")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The object store cannot be reached or failed. Try again later.
     #[error("the object store is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -81,10 +94,7 @@ impl Blobs {
 
     /// Blobs in a directory, which is made if missing. A written blob is on the disk when [`Blobs::put`] returns.
     pub fn local(directory: impl AsRef<Path>, vault: Arc<dyn Vault>) -> Result<Self, BlobError> {
-        let directory = directory.as_ref();
-        create_private(directory).map_err(BlobError::unavailable)?;
-        let objects = LocalFileSystem::new_with_prefix(directory).map_err(BlobError::unavailable)?.with_fsync(true);
-        Ok(Self::new(Arc::new(objects), vault))
+        Ok(Self::new(location::directory(directory.as_ref())?, vault))
     }
 
     /// Stores content and returns its record, which the caller commits together with what refers to it. Holds a few
@@ -151,7 +161,8 @@ impl Blobs {
 
 impl BlobError {
     fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Unavailable(source.into())
+        let source = source.into();
+        if is_full(source.as_ref()) { Self::Full(source) } else { Self::Unavailable(source) }
     }
 
     /// The error that a stream carried inside of an I/O error.
@@ -167,6 +178,19 @@ impl From<BlobError> for io::Error {
             _ => Self::other(error),
         }
     }
+}
+
+/// Whether an error, or one of its causes, is that of a full disk or an exceeded quota.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        if matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// Where the object is. The last two characters of the id are a directory, since a million files in one are slow.

@@ -1,6 +1,6 @@
 //! Opening sealed segments on their way out of the object store.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, path::Path};
@@ -10,10 +10,14 @@ use tfe_core::{
     id::Id,
 };
 
-use super::{BlobError, SEALED_SEGMENT_LENGTH, SEGMENT_BYTES};
+use super::{BlobError, SEALED_SEGMENT_LENGTH, SEGMENT_BYTES, source::Source};
 
-/// Segments fetched by one request: 1 MiB, so that requests are few and a reader that stops has read little in vain.
+/// Segments opened at once: 1 MiB, which bounds the memory of a reader.
 const WINDOW_SEGMENTS: u64 = 16;
+/// How often in a row an answer may break off before the object store counts as unavailable.
+const MAX_BREAKS: u32 = 4;
+/// The pause after a break, times their number.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of a whole sealed segment, for positions in the object.
 const SEALED_SEGMENT_BYTES: u64 = SEALED_SEGMENT_LENGTH as u64;
 
@@ -29,6 +33,8 @@ pub(super) struct Reader {
     left: Range<u64>,
     /// Whether nothing was fetched yet; even an empty blob is looked at once.
     fresh: bool,
+    /// The answer from which the next window comes.
+    source: Option<Source>,
 }
 
 impl Reader {
@@ -37,7 +43,7 @@ impl Reader {
         let range = range.unwrap_or(0..blob.size);
         let end = range.end.min(blob.size);
         let left = range.start.min(end)..end;
-        Self { objects, path, key, id: blob.id.clone(), size: blob.size, left, fresh: true }
+        Self { objects, path, key, id: blob.id.clone(), size: blob.size, left, fresh: true, source: None }
     }
 
     /// The next piece of the content; none at its end.
@@ -65,22 +71,42 @@ impl Reader {
         first..(last + 1).min(first + WINDOW_SEGMENTS)
     }
 
-    async fn fetch(&self, window: &Range<u64>) -> Result<Bytes, BlobError> {
-        let end = (window.end * SEALED_SEGMENT_BYTES).min(self.object_size());
+    /// The sealed bytes of a window. An answer that breaks off is asked for again from there.
+    async fn fetch(&mut self, window: &Range<u64>) -> Result<Bytes, BlobError> {
         let begin = window.start * SEALED_SEGMENT_BYTES;
+        let end = self.object_position(window.end);
+        let mut breaks = 0;
+        loop {
+            let mut source = match self.source.take() {
+                Some(source) => source,
+                None => self.ask(begin, end).await?,
+            };
+            match source.take(as_length(end - begin)).await {
+                Ok(bytes) => {
+                    self.source = Some(source);
+                    return Ok(bytes);
+                }
+                Err(_) if breaks < MAX_BREAKS => breaks += 1,
+                Err(error) => return Err(BlobError::unavailable(error)),
+            }
+            tokio::time::sleep(PAUSE * breaks).await;
+        }
+    }
+
+    /// Asks for a window of the object and whatever comes after it of what is to be given.
+    async fn ask(&mut self, begin: u64, window_end: u64) -> Result<Source, BlobError> {
+        let end = self.object_position(self.left.end.div_ceil(SEGMENT_BYTES)).max(window_end);
         let options = GetOptions::new().with_range(Some(begin..end));
-        let object = match self.objects.get_opts(&self.path, options).await {
-            Ok(object) if object.meta.size == self.object_size() => object,
-            Ok(_) => return Err(BlobError::Tampered(self.id.clone())),
-            Err(object_store::Error::NotFound { .. }) => return Err(BlobError::NotFound(self.id.clone())),
-            Err(error) => return Err(self.explained(error).await),
-        };
-        let bytes = object.bytes().await.map_err(BlobError::unavailable)?;
-        if bytes.len() as u64 == end - begin { Ok(bytes) } else { Err(BlobError::Tampered(self.id.clone())) }
+        match self.objects.get_opts(&self.path, options).await {
+            Ok(object) if object.meta.size == self.object_size() => Ok(Source::new(object)),
+            Ok(_) => Err(BlobError::Tampered(self.id.clone())),
+            Err(object_store::Error::NotFound { .. }) => Err(BlobError::NotFound(self.id.clone())),
+            Err(error) => Err(self.explained(error).await),
+        }
     }
 
     /// Object stores refuse a range behind the end: then the object was cut.
-    async fn explained(&self, error: object_store::Error) -> BlobError {
+    async fn explained(&mut self, error: object_store::Error) -> BlobError {
         match self.objects.head(&self.path).await {
             Ok(meta) if meta.size != self.object_size() => BlobError::Tampered(self.id.clone()),
             _ => BlobError::unavailable(error),
@@ -101,6 +127,11 @@ impl Reader {
     /// How many segments the object has; empty content has one too.
     fn segments(&self) -> u64 {
         self.size.div_ceil(SEGMENT_BYTES).max(1)
+    }
+
+    /// Where the segment of that number begins in the object, or the object's end.
+    fn object_position(&self, segment: u64) -> u64 {
+        (segment * SEALED_SEGMENT_BYTES).min(self.object_size())
     }
 
     fn object_size(&self) -> u64 {

@@ -8,6 +8,7 @@ use md5::{Digest, Md5};
 use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, path::Path};
 use sha2::Sha256;
 use tfe_core::cipher::{Key, Nonce, TAG_LENGTH};
+use tokio::task::JoinSet;
 
 use super::{BlobError, SEALED_SEGMENT_LENGTH, SEGMENT_LENGTH};
 
@@ -16,6 +17,8 @@ use super::{BlobError, SEALED_SEGMENT_LENGTH, SEGMENT_LENGTH};
 const PART_SEGMENTS: usize = 128;
 /// Bytes in a full part.
 const PART_LENGTH: usize = PART_SEGMENTS * SEALED_SEGMENT_LENGTH;
+/// Parts on their way at once: one travels while the next is sealed. More cost memory, a part each, and gain little.
+const MAX_PARTS_AWAY: usize = 2;
 
 /// A blob being written: content gathers in `segment`, sealed segments in `part`.
 pub(super) struct Upload {
@@ -29,6 +32,8 @@ pub(super) struct Upload {
     part: Vec<u8>,
     /// Begun when the first part is full; what fits into one part is written by a single put.
     multipart: Option<Box<dyn MultipartUpload>>,
+    /// Parts that are on their way.
+    away: JoinSet<object_store::Result<()>>,
     size: u64,
     md5: Md5,
     sha256: Sha256,
@@ -45,7 +50,7 @@ impl Upload {
     pub(super) fn new(objects: Arc<dyn ObjectStore>, path: Path, key: Key, context: String) -> Self {
         let (segment, part) = (Vec::new(), Vec::new());
         let (md5, sha256) = (Md5::new(), Sha256::new());
-        Self { objects, path, key, context, number: 0, segment, part, multipart: None, size: 0, md5, sha256 }
+        Self { objects, path, key, context, number: 0, segment, part, multipart: None, away: JoinSet::new(), size: 0, md5, sha256 }
     }
 
     /// Writes all of the content, or leaves nothing.
@@ -57,6 +62,7 @@ impl Upload {
         match self.write(content, limit_bytes).await {
             Ok(()) => Ok(Summary { size: self.size, md5: hex(&self.md5.finalize()), sha256: hex(&self.sha256.finalize()) }),
             Err(error) => {
+                self.away.shutdown().await;
                 if let Some(mut multipart) = self.multipart.take() {
                     // The upload's own error is what the caller must know; parts left behind expire.
                     let _ = multipart.abort().await;
@@ -112,9 +118,22 @@ impl Upload {
             Some(multipart) => multipart,
             None => self.multipart.insert(self.objects.put_multipart(&self.path).await.map_err(BlobError::unavailable)?),
         };
-        let next = Vec::with_capacity(PART_LENGTH);
-        let part = mem::replace(&mut self.part, next);
-        multipart.put_part(part.into()).await.map_err(BlobError::unavailable)
+        let part = mem::take(&mut self.part);
+        let sending = multipart.put_part(part.into());
+        self.away.spawn(sending);
+        self.arrived(MAX_PARTS_AWAY - 1).await
+    }
+
+    /// Waits until at most so many parts are on their way.
+    async fn arrived(&mut self, most: usize) -> Result<(), BlobError> {
+        while self.away.len() > most {
+            match self.away.join_next().await {
+                None | Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => return Err(BlobError::unavailable(error)),
+                Some(Err(error)) => return Err(BlobError::unavailable(error)),
+            }
+        }
+        Ok(())
     }
 
     async fn finish(&mut self) -> Result<(), BlobError> {
@@ -124,6 +143,7 @@ impl Upload {
             return self.objects.put(&self.path, object.into()).await.map(drop).map_err(BlobError::unavailable);
         }
         self.send_part().await?;
+        self.arrived(0).await?;
         match &mut self.multipart {
             Some(multipart) => multipart.complete().await.map(drop).map_err(BlobError::unavailable),
             None => Ok(()),

@@ -3,15 +3,13 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{TcpListener, TcpStream},
     sync::watch,
     task::JoinHandle,
 };
@@ -35,13 +33,30 @@ struct Shared {
     cuts: watch::Sender<u64>,
 }
 
-/// What happens to the next request that contains certain bytes.
+/// What happens to the next requests that contain certain bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// The bytes, such as `COMMIT`.
     pub on: &'static [u8],
-    /// Whether the target still gets the request; the client gets no answer in either case.
-    pub delivered: bool,
+    /// What happens.
+    pub damage: Damage,
+    /// To how many requests.
+    pub times: u32,
+}
+
+/// What happens to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// The target does not get it, and the connection breaks.
+    Lost,
+    /// The target gets it, and the connection breaks before the answer.
+    Unanswered,
+    /// The proxy answers this instead of the target.
+    Answered(&'static [u8]),
+    /// The connection breaks after so many bytes of answers.
+    Cut(usize),
+    /// The target gets it only after this time.
+    Delayed(Duration),
 }
 
 impl Proxy {
@@ -71,8 +86,8 @@ impl Proxy {
         self.shared.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Breaks the next request that fits.
-    pub fn break_next(&self, fault: Fault) {
+    /// Damages the next requests that fit; replaces an earlier fault.
+    pub fn inject(&self, fault: Fault) {
         *lock(&self.shared.fault) = Some(fault);
     }
 }
@@ -95,41 +110,58 @@ async fn pass(client: TcpStream, target: SocketAddr, shared: Arc<Shared>) {
     let mut cuts = shared.cuts.subscribe();
     let Ok(server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
     tokio::select! {
         _ = cuts.changed() => {}
-        _ = requests(client_in, server_out, &shared) => {}
-        _ = answers(server_in, client_out) => {}
+        _ = relay(client, server, &shared) => {}
     }
 }
 
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER_LENGTH];
+/// Passes bytes both ways until one side ends or a fault breaks the connection.
+async fn relay(mut client: TcpStream, mut server: TcpStream, shared: &Shared) -> io::Result<()> {
+    let (mut client_in, mut client_out) = client.split();
+    let (mut server_in, mut server_out) = server.split();
+    let (mut request, mut answer) = (vec![0; BUFFER_LENGTH], vec![0; BUFFER_LENGTH]);
+    let mut answers_left = usize::MAX;
     loop {
-        let length = from.read(&mut buffer).await?;
-        if length == 0 {
-            return Ok(());
-        }
-        let fault = take_fault(shared, &buffer[..length]);
-        if fault.as_ref().is_none_or(|fault| fault.delivered) {
-            to.write_all(&buffer[..length]).await?;
-        }
-        if fault.is_some() {
-            return Ok(());
+        tokio::select! {
+            length = client_in.read(&mut request) => {
+                let request = &request[..length?];
+                if request.is_empty() {
+                    return Ok(());
+                }
+                match damage(shared, request) {
+                    Some(Damage::Lost) => return Ok(()),
+                    Some(Damage::Unanswered) => return server_out.write_all(request).await,
+                    Some(Damage::Answered(answer)) => return client_out.write_all(answer).await,
+                    Some(Damage::Cut(length)) => answers_left = length,
+                    Some(Damage::Delayed(time)) => tokio::time::sleep(time).await,
+                    None => {}
+                }
+                server_out.write_all(request).await?;
+            }
+            length = server_in.read(&mut answer) => {
+                let length = length?.min(answers_left);
+                if length == 0 {
+                    return Ok(());
+                }
+                client_out.write_all(&answer[..length]).await?;
+                answers_left -= length;
+            }
         }
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
-    tokio::io::copy(&mut from, &mut to).await.map(drop)
+fn damage(shared: &Shared, request: &[u8]) -> Option<Damage> {
+    let mut slot = lock(&shared.fault);
+    let fault = slot.as_mut().filter(|fault| request.windows(fault.on.len()).any(|window| window == fault.on))?;
+    let damage = fault.damage;
+    fault.times -= 1;
+    if fault.times == 0 {
+        *slot = None;
+    }
+    Some(damage)
 }
 
-fn take_fault(shared: &Shared, request: &[u8]) -> Option<Fault> {
-    let mut fault = lock(&shared.fault);
-    let fits = fault.as_ref().is_some_and(|fault| request.windows(fault.on.len()).any(|window| window == fault.on));
-    if fits { fault.take() } else { None }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
