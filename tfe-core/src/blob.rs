@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, record, secret::Sealed, time::Timestamp};
+use crate::{id::Id, record, record::Seal, secret::Sealed, time::Timestamp};
 
 /// Large content in the object store. The object is written first and is worthless without this record,
 /// which is committed together with whatever refers to it.
@@ -22,4 +22,9 @@ pub struct Blob {
     pub wrapped_key: Sealed,
 }
 
-record!(Blob, BLOBS = "blobs", prefix: "blob", fields: [], unique: [], indexes: []);
+record!(Blob, BLOBS = "blobs", prefix: "blob", fields: [], unique: [], indexes: [], seals: [Blob::KEY]);
+
+impl Blob {
+    /// Where the data key is.
+    pub const KEY: Seal = Seal { path: &["wrapped_key"], context: "blob:{id}" };
+}

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, record, secret::Sealed, time::Timestamp};
+use crate::{id::Id, record, record::Seal, secret::Sealed, time::Timestamp};
 
 /// What belongs to the installation as a whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,9 +17,13 @@ pub struct Installation {
     pub signing_key: Sealed,
 }
 
-record!(Installation, INSTALLATIONS = "installations", prefix: "installation", fields: [], unique: [], indexes: []);
+record!(Installation, INSTALLATIONS = "installations", prefix: "installation", fields: [], unique: [], indexes: [],
+    seals: [Installation::SIGNING_KEY]);
 
 impl Installation {
+    /// Where the signing key is.
+    pub const SIGNING_KEY: Seal = Seal { path: &["signing_key"], context: "installation:signing-key" };
+
     /// The id of the one record.
     pub fn only_id() -> Id<Self> {
         Id::from("installation-this")

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::Id,
     record,
-    record::Field,
+    record::{Field, Seal},
     run::{Phase, Run},
     secret::Sealed,
     time::Timestamp,
@@ -76,9 +76,13 @@ record!(Job, JOBS = "jobs", prefix: "job",
         Field::at("token_digest", &["token_digest"]),
     ],
     unique: [&["run_id", "phase"], &["token_digest"]],
-    indexes: [&["status"]]);
+    indexes: [&["status"]],
+    seals: [Job::SPOOL_KEY]);
 
 impl Job {
+    /// Where the spool key is.
+    pub const SPOOL_KEY: Seal = Seal { path: &["spool_key"], context: "spool:{id}" };
+
     /// Gives the job to `holder` until the lease ends; the new token fences earlier holders.
     #[must_use]
     pub fn claimed(mut self, holder: &str, now: Timestamp) -> Self {

@@ -19,6 +19,7 @@ pub mod id;
 pub mod installation;
 pub mod job;
 pub mod jsonapi;
+pub mod keyring;
 pub mod log;
 pub mod name;
 pub mod organization;
@@ -37,6 +38,7 @@ pub mod workspace;
 /// All kinds, each after those it refers to: the order in which tables are made.
 pub static KINDS: &[&record::Kind] = &[
     &installation::INSTALLATIONS,
+    &keyring::KEYRINGS,
     &organization::ORGANIZATIONS,
     &user::USERS,
     &organization::PROJECTS,

@@ -2,7 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, record, record::Field, run::Run, secret::Sealed, time::Timestamp};
+use crate::{
+    id::Id,
+    record,
+    record::{Field, Seal},
+    run::Run,
+    secret::Sealed,
+    time::Timestamp,
+};
 
 /// A piece of a log. Its id is made of the phase's id and the offset, so that a piece sent twice is stored once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,9 +36,13 @@ pub const MAX_CHUNK_BYTES: usize = 64 * 1024;
 record!(LogChunk, LOG_CHUNKS = "log_chunks", prefix: "log",
     fields: [Field::refers("run_id", &["run_id"], "runs"), Field::at("log", &["log"])],
     unique: [],
-    indexes: [&["log"], &["run_id"]]);
+    indexes: [&["log"], &["run_id"]],
+    seals: [LogChunk::CONTENT]);
 
 impl LogChunk {
+    /// Where the content is.
+    pub const CONTENT: Seal = Seal { path: &["content"], context: "log:{id}" };
+
     /// The id of the chunk of a log at an offset; ids of one log sort by offset.
     pub fn id_for(log: &str, offset: u64) -> Id<Self> {
         Id::from(format!("{log}.{offset:012}"))

@@ -4,9 +4,11 @@
 //! the in-memory reference and the SQL one, takes its behaviour from this description, and the SQL schema is derived
 //! from it: there is no second list to keep in step.
 
+use std::fmt;
+
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::time::Timestamp;
+use crate::{secret::Sealed, time::Timestamp};
 
 /// A family of records, one table in a database.
 #[derive(Debug)]
@@ -19,6 +21,18 @@ pub struct Kind {
     pub unique: &'static [&'static [&'static str]],
     /// Groups of fields by which large lists are read, in this order.
     pub indexes: &'static [&'static [&'static str]],
+    /// Where the bodies hold sealed values.
+    pub seals: &'static [Seal],
+}
+
+/// A sealed value in a record's body, and what the vault authenticates it with. It is said here once, so that those
+/// who seal, open, seal anew or move values to another vault cannot differ in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal {
+    /// Where in the body the value is; it may be missing or null.
+    pub path: &'static [&'static str],
+    /// The context, in which `{id}` stands for the record's id.
+    pub context: &'static str,
 }
 
 /// One queryable part of a record's body. Its value must be a JSON string or null, since databases disagree on others.
@@ -61,6 +75,26 @@ impl Field {
     }
 }
 
+impl Seal {
+    /// What the vault authenticates the value of the record with that id with.
+    pub fn context(&self, id: impl fmt::Display) -> String {
+        self.context.replace("{id}", &id.to_string())
+    }
+
+    /// The sealed value in a body, if there is one.
+    pub fn value(&self, body: &serde_json::Value) -> Option<Sealed> {
+        let text = self.path.iter().try_fold(body, |value, key| value.get(key))?.as_str()?;
+        Some(Sealed::new(text.to_owned()))
+    }
+
+    /// Puts another sealed value in the place of the present one.
+    pub fn replace(&self, body: &mut serde_json::Value, sealed: &Sealed) {
+        if let Some(value) = self.path.iter().try_fold(body, |value, key| value.get_mut(key)) {
+            *value = sealed.as_str().into();
+        }
+    }
+}
+
 impl Kind {
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
@@ -72,13 +106,15 @@ impl Kind {
 #[macro_export]
 macro_rules! record {
     ($type:ty, $kind:ident = $name:literal, prefix: $prefix:literal,
-     fields: [$($field:expr),* $(,)?], unique: [$($unique:expr),* $(,)?], indexes: [$($index:expr),* $(,)?]) => {
+     fields: [$($field:expr),* $(,)?], unique: [$($unique:expr),* $(,)?], indexes: [$($index:expr),* $(,)?]
+     $(, seals: [$($seal:expr),* $(,)?])?) => {
         #[doc = concat!("The kind `", $name, "`.")]
         pub static $kind: $crate::record::Kind = $crate::record::Kind {
             name: $name,
             fields: &[$($field),*],
             unique: &[$($unique),*],
             indexes: &[$($index),*],
+            seals: &[$($($seal),*)?],
         };
 
         impl $crate::id::Identified for $type {

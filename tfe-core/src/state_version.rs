@@ -2,7 +2,17 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{blob::Blob, id::Id, record, record::Field, run::Run, secret::Sealed, time::Timestamp, user::User, workspace::Workspace};
+use crate::{
+    blob::Blob,
+    id::Id,
+    record,
+    record::{Field, Seal},
+    run::Run,
+    secret::Sealed,
+    time::Timestamp,
+    user::User,
+    workspace::Workspace,
+};
 
 /// One state of a workspace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,4 +114,10 @@ record!(StateVersion, STATE_VERSIONS = "state_versions", prefix: "sv",
 record!(StateOutput, STATE_OUTPUTS = "state_outputs", prefix: "wsout",
     fields: [Field::refers("state_version_id", &["state_version_id"], "state_versions")],
     unique: [],
-    indexes: [&["state_version_id"]]);
+    indexes: [&["state_version_id"]],
+    seals: [StateOutput::VALUE]);
+
+impl StateOutput {
+    /// Where the value is.
+    pub const VALUE: Seal = Seal { path: &["value"], context: "output:{id}" };
+}

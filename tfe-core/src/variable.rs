@@ -2,7 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Invalid, hcl, id::Id, record, record::Field, secret::Sealed, time::Timestamp, workspace::Workspace};
+use crate::{
+    error::Invalid,
+    hcl,
+    id::Id,
+    record,
+    record::{Field, Seal},
+    secret::Sealed,
+    time::Timestamp,
+    workspace::Workspace,
+};
 
 /// A value that runs of a workspace get.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,9 +60,13 @@ record!(Variable, VARIABLES = "variables", prefix: "var",
         Field::at("category", &["category"]),
     ],
     unique: [&["workspace_id", "category", "key"]],
-    indexes: []);
+    indexes: [],
+    seals: [Variable::VALUE]);
 
 impl Variable {
+    /// Where the value is.
+    pub const VALUE: Seal = Seal { path: &["value"], context: "variable:{id}" };
+
     /// Checks what types cannot say.
     pub fn check(&self, value: &str) -> Result<(), Invalid> {
         match self.category {

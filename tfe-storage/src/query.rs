@@ -45,6 +45,8 @@ pub enum Filter {
     Contains(&'static str, String),
     /// The field is missing or null.
     IsNull(&'static str),
+    /// The field's value comes after this one, by their bytes: what a walk through all records goes on with.
+    After(&'static str, String),
 }
 
 /// By what records are ordered. Texts are ordered by their bytes, missing ones before all others.
@@ -99,6 +101,11 @@ impl Query {
     /// Only those without a value.
     pub fn is_null(self, field: &'static str) -> Self {
         self.filter(Filter::IsNull(field))
+    }
+
+    /// Only those whose value comes after this one.
+    pub fn after(self, field: &'static str, value: impl Display) -> Self {
+        self.filter(Filter::After(field, value.to_string()))
     }
 
     /// Only those that fulfil this too.
@@ -160,7 +167,9 @@ impl Filter {
     /// The field's name, or `id`.
     pub fn field(&self) -> &'static str {
         match self {
-            Self::Equals(field, _) | Self::AnyOf(field, _) | Self::Contains(field, _) | Self::IsNull(field) => field,
+            Self::Equals(field, _) | Self::AnyOf(field, _) | Self::Contains(field, _) | Self::IsNull(field) | Self::After(field, _) => {
+                field
+            }
         }
     }
 
@@ -171,12 +180,13 @@ impl Filter {
             Self::AnyOf(_, wanted) => value.is_some_and(|value| wanted.iter().any(|one| one == value)),
             Self::Contains(_, text) => value.is_some_and(|value| value.to_ascii_lowercase().contains(&text.to_ascii_lowercase())),
             Self::IsNull(_) => value.is_none(),
+            Self::After(_, bound) => value.is_some_and(|value| value > bound.as_str()),
         }
     }
 
     fn matches_nothing(&self) -> bool {
         match self {
-            Self::Equals(_, value) | Self::Contains(_, value) => is_hopeless(value),
+            Self::Equals(_, value) | Self::Contains(_, value) | Self::After(_, value) => is_hopeless(value),
             Self::AnyOf(_, values) => values.is_empty(),
             Self::IsNull(_) => false,
         }

@@ -35,7 +35,7 @@ record!(LaterShelf, LATER_SHELVES = "shelves", prefix: "shelf",
 
 /// A shelf whose label is said to be elsewhere.
 static OTHER_SHELVES: Kind =
-    Kind { name: "shelves", fields: &[Field::at("label", &["notes", "label"])], unique: &[&["label"]], indexes: &[] };
+    Kind { name: "shelves", fields: &[Field::at("label", &["notes", "label"])], unique: &[&["label"]], indexes: &[], seals: &[] };
 
 /// A kind whose index would have a name of 64 letters.
 static LONG_NAMES: Kind = Kind {
@@ -43,6 +43,7 @@ static LONG_NAMES: Kind = Kind {
     fields: &[Field::at("a_field_name_16abc", &["a"])],
     unique: &[],
     indexes: &[&["a_field_name_16abc"]],
+    seals: &[],
 };
 
 #[tokio::test]

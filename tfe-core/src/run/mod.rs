@@ -27,7 +27,7 @@ use crate::{
     organization::Organization,
     plan::Summary,
     record,
-    record::Field,
+    record::{Field, Seal},
     secret::Sealed,
     time::Timestamp,
     user::User,
@@ -180,7 +180,8 @@ record!(Run, RUNS = "runs", prefix: "run",
         Field::at("configuration_version_id", &["configuration_version_id"]),
     ],
     unique: [&["plan_id"], &["apply_id"]],
-    indexes: [&["workspace_id", "status"], &["organization_id", "status"], &["status"], &["configuration_version_id"]]);
+    indexes: [&["workspace_id", "status"], &["organization_id", "status"], &["status"], &["configuration_version_id"]],
+    seals: [Run::VARIABLES]);
 
 impl Default for RunOptions {
     fn default() -> Self {
@@ -202,6 +203,9 @@ impl Default for RunOptions {
 }
 
 impl Run {
+    /// Where the variables that were given with the run are.
+    pub const VARIABLES: Seal = Seal { path: &["variables"], context: "run-variables:{id}" };
+
     /// Whether the run, as it stands, must be the workspace's current run and hold its lock: it may change the state.
     pub fn holds_workspace(&self) -> bool {
         match self.status {

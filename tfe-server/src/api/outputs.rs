@@ -75,7 +75,7 @@ pub(crate) async fn render(app: &App, output: &StateOutput, reveal: bool) -> Res
     let value = if output.sensitive && !reveal {
         Value::Null
     } else {
-        let text = app.vault.open(&states::output_context(&output.id), &output.value).await?;
+        let text = app.vault.open(&StateOutput::VALUE.context(&output.id), &output.value).await?;
         serde_json::from_slice(&text).map_err(ApiError::internal)?
     };
     let attributes = json!({

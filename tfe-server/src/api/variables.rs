@@ -113,7 +113,7 @@ async fn changed(context: &Context, mut variable: Variable, wanted: Wanted) -> R
     if let Some(value) = wanted.value {
         let is_same = before.value.is_some() && assignments::open_variable(&context.app, &before).await?.expose() == value;
         if !is_same {
-            variable.value = Some(context.app.vault.seal(&assignments::variable_context(&variable), value.as_bytes()).await?);
+            variable.value = Some(context.app.vault.seal(&Variable::VALUE.context(&variable.id), value.as_bytes()).await?);
         }
     }
     if variable != before {

@@ -10,7 +10,6 @@ use tfe_core::{
 use tfe_runner::job::{self, EngineKind, PlanOptions, Spec};
 use tfe_storage::{Query, StoreExt};
 
-use super::runs;
 use crate::{app::App, error::ApiError};
 
 /// A value on its way to the engine.
@@ -75,13 +74,8 @@ async fn workspace_values(app: &App, workspace: &Workspace) -> Result<Vec<(Categ
 /// The value of a variable in clear.
 pub(crate) async fn open_variable(app: &App, variable: &Variable) -> Result<Secret, ApiError> {
     let Some(sealed) = &variable.value else { return Ok(Secret::default()) };
-    let bytes = app.vault.open(&variable_context(variable), sealed).await?;
+    let bytes = app.vault.open(&Variable::VALUE.context(&variable.id), sealed).await?;
     String::from_utf8(bytes.to_vec()).map(Secret::from).map_err(ApiError::internal)
-}
-
-/// What the vault authenticates a variable's value with.
-pub(crate) fn variable_context(variable: &Variable) -> String {
-    format!("variable:{}", variable.id)
 }
 
 async fn run_values(app: &App, run: &Run) -> Result<Vec<(Category, String, Value)>, ApiError> {
@@ -96,7 +90,7 @@ async fn run_values(app: &App, run: &Run) -> Result<Vec<(Category, String, Value
 /// The values that were given with the run.
 pub(crate) async fn run_variables(app: &App, run: &Run) -> Result<Vec<RunVariable>, ApiError> {
     let Some(sealed) = &run.variables else { return Ok(Vec::new()) };
-    let bytes = app.vault.open(&runs::variables_context(&run.id), sealed).await?;
+    let bytes = app.vault.open(&Run::VARIABLES.context(&run.id), sealed).await?;
     serde_json::from_slice(&bytes).map_err(ApiError::internal)
 }
 

@@ -94,7 +94,7 @@ impl LocalControl {
     }
 
     async fn assignment(&self, job: &Job, run: &Run, run_token: Secret) -> Result<Assignment, ApiError> {
-        let key = self.app.vault.open(&runs::spool_context(&job.id), &job.spool_key).await?;
+        let key = self.app.vault.open(&Job::SPOOL_KEY.context(&job.id), &job.spool_key).await?;
         Ok(Assignment {
             job: job.id.clone(),
             run: run.id.clone(),

@@ -56,7 +56,7 @@ pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, cont
     let mut offset = stored;
     for piece in content[known..].chunks(MAX_CHUNK_BYTES).take_while(|piece| piece.len() <= room) {
         let id = LogChunk::id_for(log, offset);
-        let content = app.vault.seal(&context(&id), piece).await?;
+        let content = app.vault.seal(&LogChunk::CONTENT.context(&id), piece).await?;
         let length = piece.len() as u64;
         let chunk = LogChunk { id, created_at: app.now(), run_id: run.id.clone(), log: log.to_owned(), offset, length, content };
         match app.store.commit(Batch::new().insert(&chunk)).await {
@@ -141,7 +141,7 @@ async fn content(app: &App, run: &Run, phase: Phase, from: u64, limit: usize) ->
             break;
         }
         let skip = usize::try_from((from + found.len() as u64).saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
-        let bytes = app.vault.open(&context(&chunk.id), &chunk.content).await?;
+        let bytes = app.vault.open(&LogChunk::CONTENT.context(&chunk.id), &chunk.content).await?;
         found.extend_from_slice(bytes.get(skip..).unwrap_or_default());
     }
     found.truncate(limit);
@@ -181,8 +181,4 @@ fn all_pieces(app: &App, run: &Run, phase: Phase) -> impl futures::Stream<Item =
 
 fn pieces(log: &str) -> Query {
     Query::of::<LogChunk>().equals("log", log)
-}
-
-fn context(id: &Id<LogChunk>) -> String {
-    format!("log:{id}")
 }

@@ -45,7 +45,7 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
         None
     } else {
         let text = serde_json::to_vec(&new.variables).map_err(ApiError::internal)?;
-        Some(app.vault.seal(&variables_context(&run_id), &text).await?)
+        Some(app.vault.seal(&Run::VARIABLES.context(&run_id), &text).await?)
     };
     let mut run = Run {
         id: run_id,
@@ -87,11 +87,6 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
         }
     }
     Err(ApiError::busy())
-}
-
-/// What the vault authenticates a run's variables with.
-pub(crate) fn variables_context(run: &Id<Run>) -> String {
-    format!("run-variables:{run}")
 }
 
 /// Lets the waiting runs of a workspace go on whose turn it is.
@@ -192,7 +187,7 @@ async fn new_job(app: &App, run: &Run, phase: Phase) -> Result<Job, ApiError> {
     let mut key = [0_u8; tfe_core::cipher::KEY_LENGTH];
     app.entropy.fill(&mut key);
     let id = app.new_id::<Job>();
-    let spool_key = app.vault.seal(&spool_context(&id), &key).await?;
+    let spool_key = app.vault.seal(&Job::SPOOL_KEY.context(&id), &key).await?;
     Ok(Job {
         id,
         created_at: app.now(),
@@ -206,11 +201,6 @@ async fn new_job(app: &App, run: &Run, phase: Phase) -> Result<Job, ApiError> {
         token_digest: None,
         spool_key,
     })
-}
-
-/// What the vault authenticates a job's spool key with.
-pub(crate) fn spool_context(job: &Id<Job>) -> String {
-    format!("spool:{job}")
 }
 
 /// The jobs of a run: at most one for each phase.

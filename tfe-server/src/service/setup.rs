@@ -15,8 +15,6 @@ use tfe_storage::{Batch, Error, Query, Store, StoreExt, Vault};
 use super::{passwords, tokens};
 use crate::{app::App, error::ApiError};
 
-/// What the vault authenticates the signing key with.
-const SIGNING_CONTEXT: &str = "installation:signing-key";
 /// Length of the signing key in bytes: that of its MAC.
 const SIGNING_KEY_LENGTH: usize = 32;
 
@@ -44,7 +42,7 @@ pub(crate) async fn installation(
     if store.find::<Installation>(id.as_str()).await?.is_none() {
         let mut key = [0_u8; SIGNING_KEY_LENGTH];
         entropy.fill(&mut key);
-        let signing_key = vault.seal(SIGNING_CONTEXT, &key).await?;
+        let signing_key = vault.seal(&Installation::SIGNING_KEY.context(&id), &key).await?;
         let name = tfe_core::id::random_text(entropy, 8).to_lowercase();
         let installation = Installation { id: id.clone(), created_at: clock.now(), name, signing_key };
         match store.commit(Batch::new().insert(&installation)).await {
@@ -54,7 +52,7 @@ pub(crate) async fn installation(
         }
     }
     let installation = store.find::<Installation>(id.as_str()).await?.ok_or(ApiError::NotFound)?.into_record();
-    let key = vault.open(SIGNING_CONTEXT, &installation.signing_key).await?.to_vec();
+    let key = vault.open(&Installation::SIGNING_KEY.context(&id), &installation.signing_key).await?.to_vec();
     Ok((installation, key))
 }
 

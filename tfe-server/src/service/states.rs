@@ -208,11 +208,6 @@ pub(crate) async fn current(app: &App, workspace: &Workspace) -> Result<Option<V
     }
 }
 
-/// What the vault authenticates the value of an output with.
-pub(crate) fn output_context(output: &Id<StateOutput>) -> String {
-    format!("output:{output}")
-}
-
 /// The writes that make a version the current one: the workspace's pointer and the outputs.
 async fn current_writes(app: &App, workspace: &Versioned<Workspace>, version: &StateVersion, file: &StateFile) -> Result<Batch, ApiError> {
     let mut next = workspace.record.clone();
@@ -226,7 +221,7 @@ async fn current_writes(app: &App, workspace: &Versioned<Workspace>, version: &S
     for output in &file.outputs {
         let id = app.new_id::<StateOutput>();
         let text = serde_json::to_vec(&output.value).map_err(ApiError::internal)?;
-        let value = app.vault.seal(&output_context(&id), &text).await?;
+        let value = app.vault.seal(&StateOutput::VALUE.context(&id), &text).await?;
         batch = batch.insert(&StateOutput {
             id,
             created_at: app.now(),

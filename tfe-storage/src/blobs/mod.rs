@@ -108,7 +108,7 @@ impl Blobs {
         limit_bytes: u64,
     ) -> Result<Blob, BlobError> {
         let key = new_key()?;
-        let wrapped_key = self.vault.seal(&key_context(&id), key.expose()).await?;
+        let wrapped_key = self.vault.seal(&Blob::KEY.context(&id), key.expose()).await?;
         let upload = Upload::new(Arc::clone(&self.objects), object_path(&id), key, id.to_string());
         let summary = upload.run(content, limit_bytes).await?;
         let (size, md5, sha256) = (summary.size, summary.md5, summary.sha256);
@@ -126,7 +126,7 @@ impl Blobs {
     /// failures show here and not in the stream, where they are errors of the kind [`io::ErrorKind::InvalidData`] if
     /// the blob was changed and [`io::ErrorKind::Other`] else.
     pub async fn read(&self, blob: &Blob, range: Option<Range<u64>>) -> Result<BlobStream, BlobError> {
-        let key = self.vault.open(&key_context(&blob.id), &blob.wrapped_key).await?;
+        let key = self.vault.open(&Blob::KEY.context(&blob.id), &blob.wrapped_key).await?;
         let key = Key::from_slice(&key).ok_or(VaultError::Tampered)?;
         let mut reader = Reader::new(Arc::clone(&self.objects), object_path(&blob.id), key, blob, range);
         let first = reader.next().await?;
@@ -198,10 +198,6 @@ fn object_path(id: &Id<Blob>) -> ObjectPath {
     let text = id.as_str();
     let fan = text.char_indices().rev().nth(1).map_or(text, |(index, _)| &text[index..]);
     ObjectPath::from_iter(["blobs", fan, text])
-}
-
-fn key_context(id: &Id<Blob>) -> String {
-    format!("blob:{id}")
 }
 
 fn new_key() -> Result<Key, BlobError> {

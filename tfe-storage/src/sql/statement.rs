@@ -139,6 +139,10 @@ where
             push_name(sql, field);
             sql.push(" IS NULL");
         }
+        Filter::After(field, value) => {
+            push_name(sql, field);
+            sql.push(" > ").push_bind(value.clone());
+        }
     }
 }
 

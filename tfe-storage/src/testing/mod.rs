@@ -47,7 +47,7 @@ macro_rules! vault_conformance {
     ($with_vault:path) => {
         $crate::conformance_tests!($with_vault, vault;
             opens_what_it_sealed, never_seals_twice_alike, shows_nothing, refuses_another_context,
-            refuses_every_changed_character, refuses_foreign_values);
+            refuses_every_changed_character, refuses_foreign_values, rotates_and_rewraps);
     };
 }
 

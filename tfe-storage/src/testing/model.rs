@@ -197,6 +197,7 @@ fn filter(fields: &'static [&'static str]) -> impl Strategy<Value = Filter> {
         (select(fields), choices).prop_map(|(field, values)| Filter::AnyOf(field, values)),
         (select(fields), value()).prop_map(|(field, value)| Filter::Contains(field, value)),
         select(fields).prop_map(Filter::IsNull),
+        (select(fields), value()).prop_map(|(field, value)| Filter::After(field, value)),
     ]
 }
 

@@ -63,3 +63,17 @@ pub async fn refuses_foreign_values(vault: TheVault) {
         assert!(vault.open(CONTEXT, &Sealed::new(text.to_owned())).await.is_err(), "{text}");
     }
 }
+
+/// After a rotation, what was sealed before still opens; sealed anew it names the new version, once.
+pub async fn rotates_and_rewraps(vault: Arc<dyn Vault>) {
+    let old = vault.seal("c", b"value").await.unwrap();
+    assert_eq!(vault.rewrap("c", &old).await.unwrap(), None, "it is sealed with the newest key");
+    let version = vault.rotate().await.unwrap();
+    assert_eq!(vault.open("c", &old).await.unwrap().as_slice(), b"value");
+    assert!(vault.rewrap("other", &old).await.is_err(), "another context");
+    let new = vault.rewrap("c", &old).await.unwrap().expect("its key is old");
+    assert!(new.as_str().contains(&format!(":v{version}:")), "{}", new.as_str());
+    assert_eq!(vault.open("c", &new).await.unwrap().as_slice(), b"value");
+    assert_eq!(vault.rewrap("c", &new).await.unwrap(), None);
+    vault.check().await.unwrap();
+}

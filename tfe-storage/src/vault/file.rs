@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// Makes the file, all of it at once; [`io::ErrorKind::AlreadyExists`] if there is one.
@@ -42,9 +43,11 @@ pub(super) fn lock(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The draft's name holds the process id; the lock of the caller keeps threads apart.
+/// Tells the drafts of one process apart.
+static DRAFTS: AtomicU64 = AtomicU64::new(0);
+
 fn write_draft(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
-    let draft = beside(path, &format!(".{}.tmp", std::process::id()));
+    let draft = beside(path, &format!(".{}-{}.tmp", std::process::id(), DRAFTS.fetch_add(1, Ordering::Relaxed)));
     let mut file = private().create(true).truncate(true).open(&draft)?;
     file.write_all(content)?;
     file.sync_all()?;

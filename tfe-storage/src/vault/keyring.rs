@@ -52,6 +52,13 @@ impl Keyring {
         let StoredKey(key) = self.keys.get(&version).ok_or(VaultError::UnknownKey(version))?;
         open(key, context, &bytes)
     }
+
+    /// Seals with the newest key what another one sealed.
+    pub(super) fn rewrap(&self, vault: &str, context: &str, sealed: &Sealed) -> Result<Option<Sealed>, VaultError> {
+        let (version, _) = parse(vault, sealed).ok_or(VaultError::Tampered)?;
+        let plain = self.open(vault, context, sealed)?;
+        if version == self.newest_version() { Ok(None) } else { self.seal(vault, context, &plain).map(Some) }
+    }
 }
 
 /// Seals with a random nonce, which comes first in the result.

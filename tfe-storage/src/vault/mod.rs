@@ -4,6 +4,7 @@ mod file;
 mod keyring;
 mod local;
 mod memory;
+mod place;
 mod root;
 
 use std::{fmt::Debug, io, path::PathBuf};
@@ -26,31 +27,46 @@ pub trait Vault: Debug + Send + Sync + 'static {
 
     /// Opens what was sealed for the same context.
     async fn open(&self, context: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, VaultError>;
+
+    /// The same value, sealed with the newest key; none if it is so already.
+    async fn rewrap(&self, context: &str, sealed: &Sealed) -> Result<Option<Sealed>, VaultError>;
+
+    /// Adds a key version, which seals from now on, and gives its number.
+    async fn rotate(&self) -> Result<u32, VaultError>;
+
+    /// Whether values can be sealed and opened now.
+    async fn check(&self) -> Result<(), VaultError> {
+        let sealed = self.seal(CHECK_CONTEXT, CHECK_CONTEXT.as_bytes()).await?;
+        self.open(CHECK_CONTEXT, &sealed).await.map(drop)
+    }
 }
+
+/// What a check seals and opens.
+const CHECK_CONTEXT: &str = "check";
 
 /// Why a vault says no, by what the caller can do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VaultError {
     /// The password or key file does not open the keyring. Give the right one; nothing was changed.
-    #[error("the root secret does not open the keyring {}", .0.display())]
-    WrongSecret(PathBuf),
+    #[error("the password or key file does not open {0}; give the right one, nothing was changed")]
+    WrongSecret(String),
     /// The key file is missing while its keyring exists. Restore it.
     #[error(
-        "the key file {} of the keyring {} is missing; restore it from where you keep it: without it nothing that was sealed can be opened",
-        key_file.display(), keyring.display()
+        "the key file {} of the {keyring} is missing; restore it from where you keep it: without it nothing that was sealed can be opened",
+        key_file.display()
     )]
     MissingKeyFile {
         /// Where the key file should be.
         key_file: PathBuf,
         /// The keyring that it opens.
-        keyring: PathBuf,
+        keyring: String,
     },
-    /// A file is not what it should be. Restore it.
-    #[error("{} {reason}", path.display())]
-    BadFile {
-        /// The file.
-        path: PathBuf,
+    /// A keyring or key file is not what it should be. Restore it.
+    #[error("{place} {reason}")]
+    Bad {
+        /// Where it is.
+        place: String,
         /// What is wrong with it.
         reason: String,
     },
@@ -76,8 +92,8 @@ impl VaultError {
         Self::Unavailable(io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
     }
 
-    fn bad(path: &std::path::Path, reason: impl Into<String>) -> Self {
-        Self::BadFile { path: path.to_owned(), reason: reason.into() }
+    fn bad(place: impl ToString, reason: impl Into<String>) -> Self {
+        Self::Bad { place: place.to_string(), reason: reason.into() }
     }
 }
 

@@ -54,7 +54,7 @@ impl RootSecret {
     }
 
     /// The key for an existing keyring.
-    pub(super) fn resume(&self, root: &Root, keyring: &Path) -> Result<Key, VaultError> {
+    pub(super) fn resume(&self, root: &Root, keyring: &str) -> Result<Key, VaultError> {
         match (self, root) {
             (Self::Password(password), Root::Password { salt, memory_kib, passes }) => {
                 let bad = || VaultError::bad(keyring, "has parameters for the password that cannot be used; restore it");
@@ -87,13 +87,17 @@ fn read_or_create(path: &Path) -> Result<Key, VaultError> {
         return Ok(key);
     }
     let bytes = Zeroizing::new(random::<KEY_LENGTH>()?);
-    file::create(path, bytes.as_slice()).map_err(|error| VaultError::file(path, &error))?;
-    Ok(Key::new(*bytes))
+    match file::create(path, bytes.as_slice()) {
+        Ok(()) => Ok(Key::new(*bytes)),
+        // Another process was faster; its key counts.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => read(path)?.ok_or_else(|| VaultError::file(path, &error)),
+        Err(error) => Err(VaultError::file(path, &error)),
+    }
 }
 
 fn read(path: &Path) -> Result<Option<Key>, VaultError> {
     let Some(bytes) = file::read(path, KEY_LENGTH as u64 + 1).map_err(|error| VaultError::file(path, &error))? else { return Ok(None) };
     let bytes = Zeroizing::new(bytes);
-    let key = Key::from_slice(&bytes).ok_or_else(|| VaultError::bad(path, format!("has not {KEY_LENGTH} bytes; restore it")))?;
+    let key = Key::from_slice(&bytes).ok_or_else(|| VaultError::bad(path.display(), format!("has not {KEY_LENGTH} bytes; restore it")))?;
     Ok(Some(key))
 }
