@@ -15,6 +15,9 @@ pub struct Installation {
     pub name: String,
     /// The key that signs upload and download addresses, as hex, sealed by the vault.
     pub signing_key: Sealed,
+    /// Whether it is being copied to here and not complete yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
 }
 
 record!(Installation, INSTALLATIONS = "installations", prefix: "installation", fields: [], unique: [], indexes: [],

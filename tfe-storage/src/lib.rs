@@ -9,8 +9,10 @@ pub mod blobs;
 mod error;
 mod finding;
 mod memory;
+pub mod migrate;
 mod open;
 mod query;
+mod rewrap;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod sql;
 mod store;
@@ -25,5 +27,6 @@ pub use finding::{Finding, Problem};
 pub use memory::MemoryStore;
 pub use open::open_store;
 pub use query::{Direction, Filter, MAX_CHOICES, MAX_PAGE, MAX_VALUE_BYTES, Query, Sort};
+pub use rewrap::{REWRAP_PAGE, RewrapError, RewrapStep, rewrap_page};
 pub use store::{FIRST_VERSION, List, MAX_UPDATE_ATTEMPTS, Page, Store, StoreExt, StoredRecord, Versioned};
 pub use vault::{LocalVault, MemoryVault, RootSecret, Vault, VaultError};

@@ -160,7 +160,7 @@ impl Blobs {
 }
 
 impl BlobError {
-    fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
         if is_full(source.as_ref()) { Self::Full(source) } else { Self::Unavailable(source) }
     }
@@ -194,7 +194,7 @@ fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Where the object is. The last two characters of the id are a directory, since a million files in one are slow.
-fn object_path(id: &Id<Blob>) -> ObjectPath {
+pub(crate) fn object_path(id: &Id<Blob>) -> ObjectPath {
     let text = id.as_str();
     let fan = text.char_indices().rev().nth(1).map_or(text, |(index, _)| &text[index..]);
     ObjectPath::from_iter(["blobs", fan, text])
