@@ -44,7 +44,10 @@ pub enum ApiError {
     /// Nothing came for too long.
     #[error("the upload stalled; send it again")]
     Stalled,
-    /// A part of the system does not answer; the request had no effect and may be sent again.
+    /// A disk of the system is full.
+    #[error("there is no space left to store this")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A part of the system does not answer; the request may be sent again.
     #[error("a part of the system is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A defect, or damaged data.
@@ -66,6 +69,11 @@ impl ApiError {
         Refused::because("too much changed at the same time; try again").into()
     }
 
+    /// Whether nothing can have changed. When a part of the system did not answer that is not known.
+    pub(crate) fn had_no_effect(&self) -> bool {
+        !matches!(self, Self::Unavailable(_) | Self::Internal(_))
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -76,6 +84,7 @@ impl ApiError {
             Self::Refused(_) | Self::State(_) => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -88,6 +97,7 @@ impl ApiError {
             Self::Invalid(invalid) => Errors::invalid(invalid),
             Self::NotFound | Self::Unauthorized => Errors::one(code, &title, None),
             Self::Unavailable(_) => Errors::one(code, &title, Some(format!("{self}; try again in a moment"))),
+            Self::Full(_) => Errors::one(code, &title, Some(format!("{self}; ask the operator to make some, then send it again"))),
             Self::Internal(_) => {
                 let detail = "something went wrong inside the server; its log has the cause, under the x-request-id of this answer";
                 Errors::one(code, &title, Some(detail.to_owned()))
@@ -100,7 +110,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
-        if let Self::Unavailable(source) | Self::Internal(source) = &self {
+        if let Self::Unavailable(source) | Self::Internal(source) | Self::Full(source) = &self {
             tracing::error!(error = chain(source.as_ref()), "request failed");
         }
         let body = Json(self.document(status));
@@ -116,6 +126,7 @@ impl From<tfe_storage::Error> for ApiError {
                 Self::Refused(Refused::because("it was changed by someone else at the same time; try again"))
             }
             tfe_storage::Error::Unavailable(source) => Self::Unavailable(source),
+            tfe_storage::Error::Full(source) => Self::Full(source),
             other => Self::internal(other),
         }
     }
@@ -127,6 +138,7 @@ impl From<BlobError> for ApiError {
             BlobError::TooLarge { limit_bytes } => Self::TooLarge { limit_bytes },
             BlobError::Interrupted(source) if source.kind() == io::ErrorKind::TimedOut => Self::Stalled,
             BlobError::Interrupted(_) => Self::BadRequest("the upload broke off; send it again".to_owned()),
+            BlobError::Full(source) => Self::Full(source),
             BlobError::Unavailable(_) | BlobError::Vault(VaultError::Unavailable(_)) => Self::Unavailable(Box::new(error)),
             other => Self::internal(other),
         }

@@ -1,5 +1,7 @@
 //! The state file, format version 4 (terraform 0.12 and later, `internal/states/statefile`).
 
+use std::io;
+
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, IgnoredAny},
@@ -64,7 +66,15 @@ pub struct Resource {
 impl StateFile {
     /// Reads a state file; what it does not know it ignores.
     pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
-        let raw: RawState = read(bytes)?;
+        serde_json::from_slice(bytes).map_err(|error| unreadable(&error)).and_then(Self::checked)
+    }
+
+    /// The same from a reader, holding no more of the file in memory than what is kept of it.
+    pub fn read(content: impl io::Read) -> Result<Self, Invalid> {
+        serde_json::from_reader(content).map_err(|error| unreadable(&error)).and_then(Self::checked)
+    }
+
+    fn checked(raw: RawState) -> Result<Self, Invalid> {
         if raw.version != FORMAT_VERSION {
             let detail = format!("the state has format version {}; write it with a terraform version from 0.12 on", raw.version);
             return Err(Invalid::attribute("state", detail));
@@ -175,10 +185,6 @@ fn null_is_default<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(des
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Invalid> {
-    serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
-}
-
 /// Says where, not what: the text around the place may be secret.
 fn unreadable(error: &serde_json::Error) -> Invalid {
     let why = if error.is_data() { "has not the form of a state" } else { "is not JSON" };
@@ -196,6 +202,7 @@ mod tests {
     #[test]
     fn a_real_state_is_read() {
         let state = StateFile::parse(STATE).unwrap();
+        assert_eq!(StateFile::read(STATE).unwrap(), state);
         assert_eq!((state.version, state.terraform_version.as_str()), (4, "1.11.4"));
         assert_eq!((state.serial, state.lineage.as_str()), (6, "606de3cf-9025-e947-1a21-04fb92d9472b"));
         let outputs: Vec<_> = state.outputs.iter().map(|output| (output.name.as_str(), output.kind(), output.sensitive)).collect();

@@ -72,15 +72,15 @@ pub fn check_upload(current: Option<&Current>, new: &Upload) -> Result<Accepted,
     }
 }
 
-/// Whether the content is what the client announced, and what it says.
+/// Whether the content, of which digest and reading are given, is what the client announced.
 ///
 /// The announced serial wins over the file's: the API accepts a file again under a higher serial
 /// (go-tfe 1.109, `createStateVersion` of its tests), so a difference is no error.
-pub fn check_content(upload: &Upload, bytes: &[u8]) -> Result<StateFile, Invalid> {
-    if !upload.md5.eq_ignore_ascii_case(&md5_hex(bytes)) {
+pub fn check_content<'f>(upload: &Upload, md5: &str, file: &'f Result<StateFile, Invalid>) -> Result<&'f StateFile, Invalid> {
+    if !upload.md5.eq_ignore_ascii_case(md5) {
         return Err(Invalid::attribute("md5", "The MD5 parameter passed does not match the MD5 of the provided state"));
     }
-    let file = StateFile::parse(bytes)?;
+    let file = file.as_ref().map_err(Clone::clone)?;
     match &upload.lineage {
         Some(lineage) if *lineage != file.lineage => {
             Err(Invalid::attribute("lineage", "The lineage parameter passed does not match the lineage of the provided state"))
@@ -137,9 +137,10 @@ mod tests {
     fn content_is_what_was_announced() {
         let bytes = br#"{"version":4,"serial":5,"lineage":"a"}"#;
         let announced = upload(5, "a", &md5_hex(bytes).to_uppercase(), false);
-        assert_eq!(check_content(&announced, bytes).unwrap().serial, 5);
-        assert_eq!(check_content(&Upload { serial: 8, lineage: None, ..announced.clone() }, bytes).unwrap().lineage, "a");
-        let pointer = |upload: &Upload, bytes: &[u8]| check_content(upload, bytes).unwrap_err().pointer;
+        let check = |upload: &Upload, bytes: &[u8]| check_content(upload, &md5_hex(bytes), &StateFile::parse(bytes)).cloned();
+        assert_eq!(check(&announced, bytes).unwrap().serial, 5);
+        assert_eq!(check(&Upload { serial: 8, lineage: None, ..announced.clone() }, bytes).unwrap().lineage, "a");
+        let pointer = |upload: &Upload, bytes: &[u8]| check(upload, bytes).unwrap_err().pointer;
         assert_eq!(pointer(&Upload { md5: md5_hex(b""), ..announced.clone() }, bytes), "/data/attributes/md5");
         assert_eq!(pointer(&Upload { lineage: Some("b".to_owned()), ..announced.clone() }, bytes), "/data/attributes/lineage");
         assert_eq!(pointer(&Upload { md5: md5_hex(b"no"), ..announced }, b"no"), "/data/attributes/state");

@@ -7,6 +7,7 @@ pub(crate) mod logs;
 pub(crate) mod passwords;
 pub(crate) mod runs;
 pub(crate) mod setup;
+pub(crate) mod state_reader;
 pub(crate) mod states;
 pub(crate) mod tokens;
 pub(crate) mod workspaces;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
 use tfe_core::{
     blob::Blob,
-    error::Refused,
+    error::{Invalid, Refused},
     id::Id,
     run::Run,
     state::{self, Accepted, Current, StateFile, Upload},
@@ -19,6 +19,7 @@ use tfe_core::{
 };
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
+use super::state_reader;
 use crate::{app::App, error::ApiError};
 
 /// How often a commit is decided anew because something changed in between.
@@ -63,34 +64,44 @@ pub(crate) async fn fill(
     if version.status == StateStatus::Discarded {
         return Err(Refused::because("this state version was given up; make a new one").into());
     }
+    let (content, file) = state_reader::read_on_the_way(content);
     let blob = app.blobs.put(app.new_id(), app.now(), content, app.settings.max_state_bytes).await?;
-    match commit_content(app, id, &blob).await {
+    let file = file.await.map_err(ApiError::internal)?;
+    match commit_content(app, id, &blob, &file).await {
         Ok(Some(version)) => Ok(version),
         Ok(None) => {
-            app.blobs.delete(&blob.id).await?;
+            discard(app, &blob).await;
             Ok(version.into_record())
         }
         Err(error) => {
-            app.blobs.delete(&blob.id).await?;
+            if error.had_no_effect() {
+                discard(app, &blob).await;
+            }
             Err(error)
         }
     }
 }
 
+/// Deletes content that nothing refers to. If that fails it is an orphan, and collected later.
+async fn discard(app: &App, blob: &Blob) {
+    if let Err(error) = app.blobs.delete(&blob.id).await {
+        tracing::debug!(blob = %blob.id, %error, "content that was not needed stays for the collector");
+    }
+}
+
 /// Makes the uploaded content count; none if the version has its content already.
-async fn commit_content(app: &App, id: &str, blob: &Blob) -> Result<Option<StateVersion>, ApiError> {
-    let bytes = app.blobs.read_all(blob, app.settings.max_state_bytes).await?;
+async fn commit_content(app: &App, id: &str, blob: &Blob, file: &Result<StateFile, Invalid>) -> Result<Option<StateVersion>, ApiError> {
     for _ in 0..MAX_ATTEMPTS {
         let version = app.store.find::<StateVersion>(id).await?.ok_or(ApiError::NotFound)?;
         let upload = Upload { serial: version.serial, lineage: lineage_of(&version), md5: version.md5.clone(), force: false };
-        let file = state::check_content(&upload, &bytes)?;
+        let file = state::check_content(&upload, &blob.md5, file)?;
         if version.status == StateStatus::Finalized {
             return Ok(None);
         }
         let lineage = if version.lineage.is_empty() { file.lineage.clone() } else { version.lineage.clone() };
-        let next = filled(StateVersion { lineage, ..version.record.clone() }, blob, &file);
+        let next = filled(StateVersion { lineage, ..version.record.clone() }, blob, file);
         let workspace = app.store.find::<Workspace>(version.workspace_id.as_str()).await?.ok_or(ApiError::NotFound)?;
-        let batch = Batch::new().insert(blob).update(&version, &next).and(current_writes(app, &workspace, &next, &file).await?);
+        let batch = Batch::new().insert(blob).update(&version, &next).and(current_writes(app, &workspace, &next, file).await?);
         match app.store.commit(batch).await {
             Ok(()) => return Ok(Some(next)),
             Err(Error::Conflict { .. }) => {}
@@ -110,9 +121,12 @@ pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes) -> Resul
     let blob = app.blobs.put(app.new_id(), app.now(), parts, app.settings.max_state_bytes).await?;
     let saved = commit_snapshot(app, run, &blob, &file).await;
     match &saved {
-        Ok(Some(replaced)) => app.blobs.delete(replaced).await?,
-        Ok(None) => {}
-        Err(_) => app.blobs.delete(&blob.id).await?,
+        Ok(Some(replaced)) => {
+            // The state is saved; an old object that stays is collected later.
+            let _ = app.blobs.delete(replaced).await;
+        }
+        Err(error) if error.had_no_effect() => discard(app, &blob).await,
+        Ok(None) | Err(_) => {}
     }
     saved.map(drop)
 }
