@@ -25,10 +25,12 @@ pub mod name;
 pub mod organization;
 pub mod plan;
 pub mod record;
+pub mod rewrap;
 pub mod run;
 pub mod secret;
 pub mod state;
 pub mod state_version;
+pub mod subnet;
 pub mod time;
 pub mod user;
 pub mod variable;
@@ -39,6 +41,7 @@ pub mod workspace;
 pub static KINDS: &[&record::Kind] = &[
     &installation::INSTALLATIONS,
     &keyring::KEYRINGS,
+    &rewrap::REWRAPS,
     &organization::ORGANIZATIONS,
     &user::USERS,
     &organization::PROJECTS,

@@ -22,6 +22,11 @@ pub trait Queue: fmt::Debug + Send + Sync + 'static {
 
     /// Takes up to `max` hints; waits up to `wait` for the first and for no more. Empty when none came.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError>;
+
+    /// Whether hints can be published and received now.
+    async fn check(&self) -> Result<(), QueueError> {
+        Ok(())
+    }
 }
 
 /// A hint in the hands of a receiver.

@@ -1,15 +1,17 @@
 //! The parts of a running system, in one handle that every handler and loop holds.
 
-use std::{fmt, ops::Deref, sync::Arc, time::Duration};
+use std::{fmt, ops::Deref, path::PathBuf, sync::Arc, time::Duration};
 
 use tfe_core::{
     id::{Entropy, Id, Identified},
+    secret::Secret,
+    subnet::Subnet,
     time::{Clock, Timestamp},
 };
 use tfe_queue::{Queue, Signals};
 use tfe_storage::{Blobs, Store, Vault};
 
-use crate::http::signed::Signer;
+use crate::{health::Health, http::signed::Signer};
 
 /// A cheap handle to the parts of the system.
 #[derive(Clone)]
@@ -32,15 +34,25 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Chance for ids and tokens.
     pub entropy: Arc<dyn Entropy>,
+    /// Whether the parts work.
+    pub health: Health,
     /// Makes addresses that need no token.
     pub(crate) signer: Signer,
     /// What the operator chose.
     pub settings: Settings,
+    /// When this process began.
+    pub started_at: Timestamp,
 }
 
 /// What the operator of a server chose.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// This node's name, in readiness and as the holder of jobs' leases; the same after a restart.
+    pub node: String,
+    /// The directory that must not run full; none where nothing is stored on a disk of this node.
+    pub watched_directory: Option<PathBuf>,
+    /// Who may create the first administrator without a browser.
+    pub initial_admin: InitialAdmin,
     /// Under which URL clients reach the server; none to take it from each request.
     pub public_url: Option<String>,
     /// Whether connections are encrypted here, so that a URL taken from a request begins with `https`.
@@ -54,9 +66,33 @@ pub struct Settings {
     pub max_upload_silence: Duration,
 }
 
+/// Who may create the first administrator, as long as there is no user
+/// (Terraform Enterprise, "Initial Admin Creation Token").
+#[derive(Debug, Clone)]
+pub struct InitialAdmin {
+    /// The token that allows it; none for one that is derived from the installation's key, so that all nodes agree.
+    pub token: Option<Secret>,
+    /// From where the token may be fetched over HTTP; empty for nowhere.
+    pub subnets: Vec<Subnet>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Subnet>,
+    /// How long after the start it may be fetched and used.
+    pub time_limit: Duration,
+}
+
+impl Default for InitialAdmin {
+    fn default() -> Self {
+        let time_limit = Duration::from_secs(60 * 60);
+        Self { token: None, subnets: Vec::new(), trusted_proxies: Vec::new(), time_limit }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            node: "node".to_owned(),
+            watched_directory: None,
+            initial_admin: InitialAdmin::default(),
             public_url: None,
             tls: false,
             max_configuration_bytes: 512 << 20,

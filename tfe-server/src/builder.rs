@@ -11,6 +11,7 @@ use crate::{
     app::{App, Parts, Settings},
     embedded::{DirectoryLock, Embedded, EmbeddedError, KeySource},
     error::{ApiError, chain},
+    health::Health,
     http::signed::Signer,
     server::Server,
     service::{control::LocalControl, setup},
@@ -137,6 +138,8 @@ impl ServerBuilder {
         let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
         let opened = setup::installation(store.as_ref(), vault.as_ref(), clock.as_ref(), entropy.as_ref()).await;
         let (_, signing_key) = opened.map_err(|error: ApiError| BuildError::Installation(chain(&error)))?;
+        let health = Health::new(self.settings.watched_directory.clone());
+        let started_at = clock.now();
         let app = App::new(Parts {
             store,
             blobs,
@@ -145,8 +148,10 @@ impl ServerBuilder {
             signals: self.signals.unwrap_or_else(|| Arc::new(MemorySignals::new())),
             clock,
             entropy,
+            health,
             signer: Signer::new(&signing_key),
             settings: self.settings,
+            started_at,
         });
         let runner = self.runner.map(|config| Runner::new(config, Arc::new(LocalControl::new(app.clone()))));
         Ok(Server::new(app, runner, lock))

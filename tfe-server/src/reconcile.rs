@@ -77,6 +77,7 @@ async fn round(app: &App, started: Timestamp) -> Result<(), ApiError> {
     }
     waiting_runs(app).await?;
     finished_logs(app).await?;
+    service::rewrap::go_on(app).await?;
     expired(app).await
 }
 

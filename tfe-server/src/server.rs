@@ -15,6 +15,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
 use crate::{
     api,
@@ -22,7 +23,8 @@ use crate::{
     builder::ServerBuilder,
     embedded::DirectoryLock,
     error::ApiError,
-    http::{middleware as layers, routes::Routes},
+    health,
+    http::{middleware as layers, peer::Peer, routes::Routes},
     reconcile, ui,
 };
 
@@ -62,6 +64,7 @@ impl Server {
         router
             .fallback(async || ApiError::NotFound)
             .layer(middleware::from_fn(api::version_headers))
+            .layer(middleware::from_fn_with_state(self.app.clone(), layers::refuse_when_full))
             .layer(middleware::from_fn_with_state(self.app.clone(), layers::numbered))
             .with_state(self.app.clone())
     }
@@ -71,6 +74,7 @@ impl Server {
     pub async fn work(self, shutdown: CancellationToken) {
         let _lock = self.lock;
         let reconciler = tokio::spawn(reconcile::run(self.app.clone(), shutdown.clone()));
+        tokio::spawn(health::run(self.app.clone(), shutdown.clone()));
         if let Some(runner) = self.runner {
             runner.run(shutdown.clone()).await;
         }
@@ -139,6 +143,10 @@ where
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
+    let router = router.map_request(move |mut request: axum::http::Request<_>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        request
+    });
     let service = TowerToHyperService::new(router);
     let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(serving).await {

@@ -2,18 +2,16 @@
 
 use axum::{
     Json,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue},
     middleware::Next,
     response::Response,
 };
 use serde_json::{Value, json};
-use tfe_storage::{Query, StoreExt};
 
 use crate::{
-    app::App,
-    error::{ApiError, Reply},
-    http::{context::base_url, respond, routes::Routes},
+    error::Reply,
+    http::{respond, routes::Routes},
 };
 
 /// The version of the protocol. Clients ask for 2.5 at least, and 2.6 is the newest (contract 1.2).
@@ -26,7 +24,7 @@ const MONTHLY_VERSION: HeaderValue = HeaderValue::from_static("v202511-1");
 const CURRENT_VERSION: HeaderValue = HeaderValue::from_static("1.1.0");
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().get("/.well-known/terraform.json", services).get("/api/v2/ping", ping).get("/_health_check", health)
+    Routes::new().get("/.well-known/terraform.json", services).get("/api/v2/ping", ping)
 }
 
 /// Says on every answer what it comes from.
@@ -64,10 +62,4 @@ async fn services() -> Json<Value> {
             "ports": [10000, 10010],
         },
     }))
-}
-
-/// Healthy is who can answer requests; that takes the store.
-async fn health(State(app): State<App>, headers: HeaderMap) -> Result<(StatusCode, Json<Value>), ApiError> {
-    app.store.list::<tfe_core::installation::Installation>(Query::of::<tfe_core::installation::Installation>().limit(1)).await?;
-    Ok((StatusCode::OK, Json(json!({ "status": "ok", "url": base_url(&app, &headers) }))))
 }

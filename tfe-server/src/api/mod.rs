@@ -4,6 +4,9 @@ mod account;
 mod applies;
 mod configurations;
 mod discovery;
+mod health;
+mod initial_admin;
+mod keys;
 mod organizations;
 mod outputs;
 mod plans;
@@ -25,6 +28,9 @@ use crate::http::routes::Routes;
 pub(crate) fn routes() -> Routes {
     Routes::new()
         .and(discovery::routes())
+        .and(health::routes())
+        .and(initial_admin::routes())
+        .and(keys::routes())
         .and(account::routes())
         .and(tokens::routes())
         .and(organizations::routes())

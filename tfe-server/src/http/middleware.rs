@@ -2,14 +2,14 @@
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderName, HeaderValue},
+    http::{HeaderName, HeaderValue, Method},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use tfe_core::id::random_text;
 use tracing::Instrument;
 
-use crate::app::App;
+use crate::{app::App, error::ApiError};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -22,6 +22,26 @@ pub(crate) async fn numbered(State(app): State<App>, request: Request, next: Nex
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response
+}
+
+/// What a request may do although the disk is full: save states, free locks, end runs, and delete.
+const ALLOWED_WHEN_FULL: [&str; 6] = [
+    "/state-versions",
+    "/_signed/state-upload/",
+    "/_signed/json-state-upload/",
+    "/actions/unlock",
+    "/actions/cancel",
+    "/actions/force-cancel",
+];
+
+/// Keeps the last space on a full disk for the work in progress: whoever would begin something new gets 507.
+pub(crate) async fn refuse_when_full(State(app): State<App>, request: Request, next: Next) -> Response {
+    let begins = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    let is_allowed = ALLOWED_WHEN_FULL.iter().any(|part| request.uri().path().contains(part));
+    match app.health.full_disk().filter(|_| begins && !is_allowed) {
+        Some(reason) => ApiError::Full(reason.into()).into_response(),
+        None => next.run(request).await,
+    }
 }
 
 /// Signed addresses are permissions and do not belong into a log.

@@ -4,6 +4,7 @@ pub(crate) mod body;
 pub(crate) mod context;
 pub(crate) mod middleware;
 pub(crate) mod parameters;
+pub(crate) mod peer;
 pub(crate) mod respond;
 pub(crate) mod routes;
 pub(crate) mod signed;

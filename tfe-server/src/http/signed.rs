@@ -5,7 +5,7 @@
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use tfe_core::time::Timestamp;
+use tfe_core::{secret::Secret, time::Timestamp};
 
 use crate::error::ApiError;
 
@@ -43,6 +43,11 @@ impl Signer {
     /// With the installation's key.
     pub(crate) fn new(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// A secret that whoever has the installation's key can derive again, and nobody else.
+    pub(crate) fn derived(&self, purpose: &str) -> Secret {
+        Secret::from(URL_SAFE_NO_PAD.encode(hmac::sign(&self.0, format!("derived:{purpose}").as_bytes())))
     }
 
     /// The path for this purpose and id, good from now for [`LIFETIME_SECONDS`].

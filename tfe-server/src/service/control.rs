@@ -33,6 +33,8 @@ use crate::{app::App, error::ApiError};
 const MAX_QUEUED: u64 = 100;
 /// Largest artifact of a plan.
 const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
+/// How long a runner waits before it asks again while a part of the system does not work.
+const RECOVERY_WAIT: Duration = Duration::from_millis(500);
 /// How often a call is decided anew because the job changed in between.
 const MAX_ATTEMPTS: u32 = 20;
 
@@ -72,8 +74,10 @@ impl LocalControl {
         let mut claimed = job.record.clone().claimed(&runner.name, self.app.now());
         claimed.token_digest = Some(tokens::digest(token.expose()));
         let also = Batch::new().update(job, &claimed);
+        // Before the claim: what cannot be opened now, since the vault is away, leaves the job where it is in the queue.
+        let assignment = self.assignment(&claimed, &run, token).await?;
         match runs::try_step(&self.app, &run, &Event::Claimed, None, also, |run| run).await {
-            Ok(Some(run)) => Ok(Some(self.assignment(&claimed, &run, token).await?)),
+            Ok(Some(_)) => Ok(Some(assignment)),
             Ok(None) | Err(ApiError::Refused(_)) => Ok(None),
             Err(error) => Err(error),
         }
@@ -87,8 +91,9 @@ impl LocalControl {
         let mut adopted = job.record.clone().claimed(&runner.name, self.app.now());
         adopted.attempts = job.attempts;
         adopted.token_digest = Some(tokens::digest(token.expose()));
+        let assignment = self.assignment(&adopted, &run, token).await?;
         match self.app.store.commit(Batch::new().update(&job, &adopted)).await {
-            Ok(()) => Ok(Some(self.assignment(&adopted, &run, token).await?)),
+            Ok(()) => Ok(Some(assignment)),
             Err(error) => Err(error.into()),
         }
     }
@@ -151,6 +156,10 @@ impl LocalControl {
 impl Control for LocalControl {
     async fn claim(&self, runner: &RunnerInfo, wait: Duration) -> Result<Option<Assignment>, ControlError> {
         let mut watch = self.app.signals.watch(runs::JOBS_TOPIC);
+        if !self.app.health.takes_work() {
+            watch.changed(wait.min(RECOVERY_WAIT)).await;
+            return Ok(None);
+        }
         if let Some(assignment) = self.try_claim(runner).await.map_err(refused)? {
             return Ok(Some(assignment));
         }

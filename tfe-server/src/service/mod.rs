@@ -5,6 +5,7 @@ pub(crate) mod assignments;
 pub(crate) mod control;
 pub(crate) mod logs;
 pub(crate) mod passwords;
+pub(crate) mod rewrap;
 pub(crate) mod runs;
 pub(crate) mod setup;
 pub(crate) mod state_reader;

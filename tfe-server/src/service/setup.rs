@@ -1,7 +1,7 @@
 //! The first records: the installation itself, and the first administrator.
 
 use tfe_core::{
-    error::Invalid,
+    error::{Invalid, Refused},
     id::{Entropy, Id},
     installation::Installation,
     jsonapi,
@@ -52,30 +52,69 @@ pub(crate) async fn installation(
         }
     }
     let installation = store.find::<Installation>(id.as_str()).await?.ok_or(ApiError::NotFound)?.into_record();
+    if installation.unfinished {
+        return Err(Refused::because("this installation is being migrated to here and is not complete; let tfe migrate finish").into());
+    }
     let key = vault.open(&Installation::SIGNING_KEY.context(&id), &installation.signing_key).await?.to_vec();
     Ok((installation, key))
 }
 
 /// Makes the first administrator, an organization and a token, once: `None` if there is a user already.
 pub async fn first_admin(app: &App, first: &FirstAdmin) -> Result<Option<Secret>, ApiError> {
-    let users = app.store.list::<User>(Query::of::<User>().limit(1)).await?;
-    if !users.items.is_empty() {
+    let Some((user, secret, batch)) = administrator(app, &first.username, &first.email, first.password.as_ref()).await? else {
+        return Ok(None);
+    };
+    let settings = OrganizationSettings { name: first.organization.clone(), email: first.email.clone(), ..defaults()? };
+    app.store.commit(batch.and(organization(app, settings, Some(&user))?)).await?;
+    Ok(Some(secret))
+}
+
+/// Makes the first administrator and a token, once: `None` if there is a user already.
+pub(crate) async fn initial_admin(app: &App, username: &str, email: &str, password: Option<&Secret>) -> Result<Option<Secret>, ApiError> {
+    let Some((_, secret, batch)) = administrator(app, username, email, password).await? else { return Ok(None) };
+    app.store.commit(batch).await?;
+    Ok(Some(secret))
+}
+
+/// The token that allows to create the first administrator, as long as there is no user and the time is not over. All
+/// nodes give the same one.
+pub async fn initial_admin_token(app: &App) -> Result<Option<Secret>, ApiError> {
+    let settings = &app.settings.initial_admin;
+    let limit_seconds = i64::try_from(settings.time_limit.as_secs()).unwrap_or(i64::MAX);
+    let is_over = app.now() > app.started_at.plus_seconds(limit_seconds);
+    if is_over || has_users(app).await? {
+        return Ok(None);
+    }
+    Ok(Some(settings.token.clone().unwrap_or_else(|| app.signer.derived("initial-admin-token"))))
+}
+
+async fn has_users(app: &App) -> Result<bool, ApiError> {
+    Ok(!app.store.list::<User>(Query::of::<User>().limit(1)).await?.items.is_empty())
+}
+
+/// The first user with a token, and the writes that make them. They begin with the installation's record at the version
+/// that was read, so that of two at the same time one fails.
+async fn administrator(
+    app: &App,
+    username: &str,
+    email: &str,
+    password: Option<&Secret>,
+) -> Result<Option<(Id<User>, Secret, Batch)>, ApiError> {
+    let installation = app.store.find::<Installation>(Installation::only_id().as_str()).await?.ok_or(ApiError::NotFound)?;
+    if has_users(app).await? {
         return Ok(None);
     }
     let user = User {
         id: app.new_id(),
         created_at: app.now(),
-        username: first.username.clone(),
-        email: first.email.clone(),
-        password_hash: first.password.as_ref().map(passwords::hash).transpose()?,
+        username: username.to_owned(),
+        email: email.to_owned(),
+        password_hash: password.map(passwords::hash).transpose()?,
         site_admin: true,
     };
-    let settings = OrganizationSettings { name: first.organization.clone(), email: first.email.clone(), ..defaults()? };
-    let owner = TokenOwner::User(user.id.clone());
-    let (token, secret) = tokens::issue(app, owner, "made at the first start", None);
-    let batch = Batch::new().insert(&user).insert(&token).and(organization(app, settings, Some(&user.id))?);
-    app.store.commit(batch).await?;
-    Ok(Some(secret))
+    let (token, secret) = tokens::issue(app, TokenOwner::User(user.id.clone()), "made for the first administrator", None);
+    let batch = Batch::new().update(&installation, &installation.record).insert(&user).insert(&token);
+    Ok(Some((user.id, secret, batch)))
 }
 
 /// Another token for a user who exists; for operators who lost theirs and can reach the data.

@@ -150,6 +150,14 @@ impl Blobs {
         Ok(content.freeze())
     }
 
+    /// Whether the object store answers.
+    pub async fn check(&self) -> Result<(), BlobError> {
+        match self.objects.head(&ObjectPath::from("check")).await {
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(BlobError::unavailable(error)),
+        }
+    }
+
     /// Deletes the object of a blob; one that is missing is fine.
     pub async fn delete(&self, id: &Id<Blob>) -> Result<(), BlobError> {
         match self.objects.delete(&object_path(id)).await {
