@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod builder;
+pub mod configuration;
 pub mod embedded;
 mod error;
 mod health;

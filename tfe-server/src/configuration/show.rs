@@ -1,0 +1,62 @@
+//! Showing what can be set and what is set, without secrets.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use serde::Serialize;
+
+use super::{
+    settings::{Form, SETTINGS, Setting},
+    sources::Value,
+};
+
+/// What stands for a secret that is set.
+const HIDDEN: &str = "(set)";
+
+/// A setting as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// Its name in the file.
+    pub key: &'static str,
+    /// Its value; for a secret only whether there is one.
+    pub value: String,
+    /// Where it came from.
+    pub source: String,
+}
+
+/// All settings, with secrets hidden.
+pub(super) fn shown(values: &BTreeMap<&'static str, Value>) -> Vec<Shown> {
+    let shown = SETTINGS.iter().map(|setting| {
+        let Value { text, source } = &values[setting.key];
+        let hides = setting.form == Form::Secret && !text.expose().is_empty();
+        let value = if hides { HIDDEN.to_owned() } else { text.expose().to_owned() };
+        Shown { key: setting.key, value, source: source.to_string() }
+    });
+    shown.collect()
+}
+
+/// A configuration file with every setting, its default, and what it is for; everything is a comment.
+pub fn default_file() -> String {
+    let mut text = String::from(
+        "# The configuration of tfe-server. Every line that begins with # is a comment; remove the # to set something.\n\
+         # The environment wins over this file, and flags win over both. Secrets can also be in files: password_file = \"…\".\n",
+    );
+    let mut group = "";
+    for setting in SETTINGS {
+        let (table, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if table != group {
+            let _ = write!(text, "\n[{table}]\n");
+            group = table;
+        }
+        let _ = write!(text, "# {} ({})\n# {name} = {}\n", setting.about, setting.environment, example(setting));
+    }
+    text
+}
+
+/// The default as TOML, or what kind of value is expected.
+fn example(setting: &Setting) -> String {
+    match &setting.form {
+        Form::Switch | Form::Number(_) => setting.default.to_owned(),
+        Form::Choice(choices) if setting.default.is_empty() => format!("{:?}", choices[0]),
+        _ => format!("{:?}", setting.default),
+    }
+}
