@@ -29,4 +29,6 @@ pub use open::open_store;
 pub use query::{Direction, Filter, MAX_CHOICES, MAX_PAGE, MAX_VALUE_BYTES, Query, Sort};
 pub use rewrap::{REWRAP_PAGE, RewrapError, RewrapStep, rewrap_page};
 pub use store::{FIRST_VERSION, List, MAX_UPDATE_ATTEMPTS, Page, Store, StoreExt, StoredRecord, Versioned};
+#[cfg(feature = "transit")]
+pub use vault::transit::{TransitLogin, TransitSettings, TransitVault};
 pub use vault::{LocalVault, MemoryVault, RootSecret, Vault, VaultError};

@@ -6,6 +6,8 @@ mod local;
 mod memory;
 mod place;
 mod root;
+#[cfg(feature = "transit")]
+pub mod transit;
 
 use std::{fmt::Debug, io, path::PathBuf};
 
@@ -76,6 +78,23 @@ pub enum VaultError {
     /// The value was sealed with a key that this vault does not have. Restore the newest keyring.
     #[error("the keyring has no key of version {0}")]
     UnknownKey(u32),
+    /// The key that seals was deleted, or the version that sealed this is not allowed any more. Restore it.
+    #[error("the key {0} is gone, or its old versions may not be used any more; restore it from the vault's backup")]
+    KeyGone(String),
+    /// The vault's policy forbids what is needed. Add the line to it.
+    #[error("the vault forbids it; add to the policy: path \"{path}\" {{ capabilities = [\"{capability}\"] }}")]
+    Denied {
+        /// The path.
+        path: String,
+        /// What must be allowed there.
+        capability: &'static str,
+    },
+    /// The vault does not take the role, secret id or token. Give others.
+    #[error("the vault refuses the login; check role id and secret id, or the token")]
+    LoginRefused,
+    /// The settings of the vault do not fit. Correct them.
+    #[error("the vault cannot be used: {0}")]
+    Unusable(String),
     /// A file or service cannot be used now. Try again later.
     #[error("the vault is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -1,4 +1,8 @@
-//! What the tests share.
+//! What the tests share; each uses a part of it.
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
+
+#[cfg(feature = "transit")]
+pub(crate) mod bao;
 
 #[cfg(feature = "postgres")]
 pub(crate) use postgres::with_postgres;
