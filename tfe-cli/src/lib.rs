@@ -4,6 +4,7 @@
 //! a directory into a configuration, [`follow`] to see a run through, [`credentials`] to find servers and tokens where
 //! terraform keeps them. It uses the public API only, so it works with every server that speaks it.
 
+mod access;
 mod client;
 pub mod command;
 pub mod credentials;
@@ -17,6 +18,7 @@ mod pack;
 mod plain;
 mod private_file;
 
+pub use access::Access;
 pub use client::{Action, Client, NewRun, NewVariable};
 pub use error::ClientError;
 pub use follow::{Until, follow};

@@ -9,7 +9,8 @@ use tfe_storage::{Blobs, Store, Vault};
 
 use crate::{
     app::{App, Parts, Settings},
-    embedded::{DirectoryLock, Embedded, EmbeddedError, KeySource},
+    backends::{Backends, OpenError},
+    embedded::{DirectoryLock, KeySource},
     error::{ApiError, chain},
     health::Health,
     http::signed::Signer,
@@ -28,6 +29,7 @@ pub struct ServerBuilder {
     store: Option<Arc<dyn Store>>,
     blobs: Option<Blobs>,
     vault: Option<Arc<dyn Vault>>,
+    lock: Option<DirectoryLock>,
     queue: Option<Arc<dyn Queue>>,
     signals: Option<Arc<dyn Signals>>,
     clock: Option<Arc<dyn Clock>>,
@@ -42,9 +44,9 @@ pub enum BuildError {
     /// Some of what belongs together is missing.
     #[error("records, blobs and vault belong together, but these are missing: {0}; give all three or only a data directory")]
     Missing(String),
-    /// The data directory does not open.
+    /// Something that data is in does not open.
     #[error(transparent)]
-    Embedded(#[from] EmbeddedError),
+    Open(#[from] OpenError),
     /// The first records cannot be read or made.
     #[error("the installation cannot be opened: {0}")]
     Installation(String),
@@ -87,6 +89,13 @@ impl ServerBuilder {
     pub fn vault(mut self, vault: Arc<dyn Vault>) -> Self {
         self.vault = Some(vault);
         self
+    }
+
+    /// Keeps records, large content and secrets in these, and holds their lock.
+    #[must_use]
+    pub fn backends(mut self, backends: Backends) -> Self {
+        self.lock = backends.lock;
+        self.store(backends.store).blobs(backends.blobs).vault(backends.vault)
     }
 
     /// Sends hints through this. Default: memory.
@@ -159,12 +168,12 @@ impl ServerBuilder {
 
     async fn storage(&mut self) -> Result<Storage, BuildError> {
         match (self.store.take(), self.blobs.take(), self.vault.take()) {
-            (Some(store), Some(blobs), Some(vault)) => Ok((store, blobs, vault, None)),
+            (Some(store), Some(blobs), Some(vault)) => Ok((store, blobs, vault, self.lock.take())),
             (None, None, None) => {
                 let directory = self.data_directory.take().unwrap_or_else(|| PathBuf::from("tfe-data"));
                 let key = self.key.take().unwrap_or_else(|| KeySource::File(directory.with_extension("key")));
-                let Embedded { store, vault, blobs, lock } = Embedded::open(&directory, key).await?;
-                Ok((store, blobs, vault, Some(lock)))
+                let Backends { store, vault, blobs, lock, .. } = Backends::embedded(&directory, key).await?;
+                Ok((store, blobs, vault, lock))
             }
             (store, blobs, vault) => {
                 let missing = [("store", store.is_none()), ("blobs", blobs.is_none()), ("vault", vault.is_none())];

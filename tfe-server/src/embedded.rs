@@ -1,4 +1,4 @@
-//! The embedded default: everything below one directory, and the key beside it.
+//! The data directory, and the key beside it.
 //!
 //! One process at a time: a lock on the directory is held as long as the server lives, and the system lets it go when
 //! the process dies, however it dies.
@@ -8,25 +8,10 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use nix::fcntl::{Flock, FlockArg};
 use tfe_core::secret::Secret;
-use tfe_storage::{BlobError, Blobs, LocalVault, RootSecret, Store, Vault, VaultError};
-
-/// An open data directory.
-#[derive(Debug)]
-pub struct Embedded {
-    /// Records, in `SQLite`.
-    pub store: Arc<dyn Store>,
-    /// Secrets, under a local keyring.
-    pub vault: Arc<dyn Vault>,
-    /// Large content, in files.
-    pub blobs: Blobs,
-    /// Held as long as the directory is in use.
-    pub lock: DirectoryLock,
-}
 
 /// The right to use a data directory, given back when dropped.
 #[derive(Debug)]
@@ -55,40 +40,11 @@ pub enum EmbeddedError {
         /// Why.
         source: io::Error,
     },
-    /// Its keyring does not open.
-    #[error("the keyring of the data directory cannot be opened: {0}")]
-    Vault(#[from] VaultError),
-    /// Its records do not open.
-    #[error("the records of the data directory cannot be opened: {0}")]
-    Store(#[from] tfe_storage::Error),
-    /// Its blobs do not open.
-    #[error("the blobs of the data directory cannot be opened: {0}")]
-    Blobs(#[from] BlobError),
-}
-
-impl Embedded {
-    /// Opens the directory, making it at the first start.
-    pub async fn open(directory: &Path, key: KeySource) -> Result<Self, EmbeddedError> {
-        let lock = DirectoryLock::acquire(directory)?;
-        let root = match key {
-            KeySource::Password(password) => RootSecret::Password(password),
-            KeySource::File(path) => {
-                if let Some(parent) = path.parent() {
-                    private_directory(parent)?;
-                }
-                RootSecret::KeyFile(path)
-            }
-        };
-        let vault: Arc<dyn Vault> = Arc::new(LocalVault::open_or_create(directory.join("keyring.json"), root).await?);
-        let records = directory.join("records.sqlite");
-        let store = tfe_storage::open_store(&format!("sqlite:{}", records.display()), tfe_core::KINDS).await?;
-        let blobs = Blobs::local(directory.join("blobs"), vault.clone())?;
-        Ok(Self { store, vault, blobs, lock })
-    }
 }
 
 impl DirectoryLock {
-    fn acquire(directory: &Path) -> Result<Self, EmbeddedError> {
+    /// Takes the directory, making it if it is missing.
+    pub fn acquire(directory: &Path) -> Result<Self, EmbeddedError> {
         private_directory(directory)?;
         let failed = |source| EmbeddedError::Directory { path: directory.to_owned(), source };
         let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock")).map_err(failed)?;

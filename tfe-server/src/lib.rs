@@ -6,6 +6,7 @@
 
 mod api;
 mod app;
+pub mod backends;
 mod builder;
 pub mod configuration;
 pub mod embedded;
@@ -20,6 +21,7 @@ pub mod tls;
 mod ui;
 
 pub use app::{App, InitialAdmin, Parts, Settings};
+pub use backends::{Backends, OpenError};
 pub use builder::{BuildError, ServerBuilder};
 pub use error::ApiError;
 pub use health::{Check, Condition, Health, Report};

@@ -44,7 +44,7 @@ mod conformance {
 async fn a_real_store_can_do_everything() {
     let Some(server) = server() else { return };
     let findings = blobs::probe(&*opened(server)).await;
-    assert_eq!(findings.len(), 6);
+    assert_eq!(findings.len(), 7);
     assert!(findings.iter().all(Finding::is_good), "{findings:#?}");
 }
 

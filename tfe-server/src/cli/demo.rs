@@ -3,11 +3,12 @@
 use std::{net::SocketAddr, path::Path, process::ExitCode};
 
 use clap::Args;
+use tfe_cli::Access;
 use tfe_core::secret::Secret;
-use tfe_server::{App, FirstAdmin, first_admin, service_token};
+use tfe_server::{App, FirstAdmin, configuration::Configuration, first_admin, service_token};
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, access::Access, options::ServeOptions, sample, serve::ended};
+use super::{Failure, compose, options::ServeOptions, sample, serve::ended};
 
 /// The organization and administrator of a demo.
 const ORGANIZATION: &str = "demo";
@@ -30,18 +31,19 @@ pub(crate) struct Options {
 /// Starts everything, applies the sample, and serves.
 #[expect(clippy::print_stdout, reason = "the binary owns the terminal")]
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
-    let server = options.serve.builder()?.build().await?;
-    let listener = options.serve.listener().await?;
-    let access = access(&options.serve, server.app(), listener.local_addr()?).await?;
-    access.write(&options.serve.data_dir)?;
+    let configuration = options.serve.read(&[("server.mode", "demo")]).await?;
+    let server = compose::server(&configuration).await?;
+    let listener = compose::listener(&configuration).await?;
+    let access = access(&configuration, server.app(), listener.local_addr()?).await?;
+    access.write(&configuration.data_directory)?;
     println!(
         "The server is at {}; its data is in {}, the key to it in {}.",
         access.url,
-        shown(&options.serve.data_dir),
-        shown(&options.serve.key_file())
+        shown(&configuration.data_directory),
+        shown(&configuration.key_path())
     );
     let shutdown = CancellationToken::new();
-    let acceptor = options.serve.acceptor()?;
+    let acceptor = compose::acceptor(&configuration)?;
     let serving = tokio::spawn(server.serve(listener, acceptor, shutdown.clone()));
     let applied = tokio::select! {
         applied = sample::apply(&access) => applied?,
@@ -57,9 +59,9 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
 }
 
 /// How clients reach this demo: with the token of an earlier start, or a new one.
-async fn access(options: &ServeOptions, app: &App, address: SocketAddr) -> Result<Access, Failure> {
-    let scheme = if options.tls() { "https" } else { "http" };
-    let data_dir = std::path::absolute(&options.data_dir)?;
+async fn access(configuration: &Configuration, app: &App, address: SocketAddr) -> Result<Access, Failure> {
+    let scheme = if compose::is_encrypted(configuration) { "https" } else { "http" };
+    let data_dir = std::path::absolute(&configuration.data_directory)?;
     let token = match Access::read(&data_dir) {
         Some(earlier) => earlier.token,
         None => new_token(app).await?,
@@ -67,11 +69,11 @@ async fn access(options: &ServeOptions, app: &App, address: SocketAddr) -> Resul
     Ok(Access {
         url: format!("{scheme}://{address}"),
         // With HTTPS the CLI asks the server itself, so the name must lead to it.
-        hostname: if options.tls() { format!("localhost:{}", address.port()) } else { HOSTNAME.to_owned() },
+        hostname: if compose::is_encrypted(configuration) { format!("localhost:{}", address.port()) } else { HOSTNAME.to_owned() },
         organization: ORGANIZATION.to_owned(),
         token,
         terraform_rc: data_dir.join("terraform.rc"),
-        ca_file: options.authority().map(std::path::absolute).transpose()?,
+        ca_file: compose::authority(configuration).map(std::path::absolute).transpose()?,
     })
 }
 

@@ -1,12 +1,20 @@
 //! The commands of the binary: words, exit codes, and what is printed.
 
-mod access;
+mod compose;
+mod config;
 mod demo;
+mod doctor;
+mod keys;
+mod migrate;
 mod options;
 mod sample;
+mod sealed;
 mod serve;
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
@@ -26,6 +34,20 @@ pub(crate) enum Command {
     Demo(demo::Options),
     /// Serve until Ctrl-C.
     Serve(options::ServeOptions),
+    /// Show, explain or seal the configuration.
+    Config {
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
+    /// Check a configuration end to end.
+    Doctor(doctor::Options),
+    /// Move an installation to other backends.
+    Migrate(migrate::Options),
+    /// Change what opens the keyring.
+    Keys {
+        #[command(subcommand)]
+        command: keys::KeysCommand,
+    },
 }
 
 const EXAMPLES: &str = "\
@@ -33,10 +55,11 @@ Examples:
   tfe-server demo                                     see it work, then use it from your own directory
   tfe-server demo --once --data-dir /tmp/trial        apply the sample and exit; 0 only if it was applied
   tfe-server serve --data-dir /var/lib/tfe --listen 127.0.0.1:8443 --tls
+  tfe-server config default > tfe.toml                all settings, with their names in the environment
+  tfe-server doctor --config tfe.toml                 what is good, and what to do about the rest
 
 Environment:
-  TFE_LOG                  what to log, as in info,tfe_server=debug (default: warn)
-  TFE_ENCRYPTION_PASSWORD  opens the keyring instead of the key file
+  Every setting has a name in the environment, Terraform Enterprise's own where it has one: tfe-server config default
 
 Exit codes: 0 done, 1 failed, 2 wrong usage";
 
@@ -51,6 +74,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         match arguments.command {
             Command::Demo(options) => demo::run(options).await,
             Command::Serve(options) => serve::run(options).await,
+            Command::Config { command } => config::run(command).await,
+            Command::Doctor(options) => doctor::run(options).await,
+            Command::Migrate(options) => migrate::run(options).await,
+            Command::Keys { command } => keys::run(command).await,
         }
     });
     result.unwrap_or_else(|error| failed(&error.to_string()))
@@ -65,8 +92,21 @@ fn failed(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Prints a result. A reader that went away has seen enough.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// What the client of the vault would log of its requests and answers belongs into no log.
+const SILENT: [&str; 2] = ["vaultrs=off", "rustify=off"];
+
 fn log() {
     let filter = EnvFilter::try_from_env("TFE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = SILENT.iter().filter_map(|part| part.parse().ok()).fold(filter, EnvFilter::add_directive);
     let ansi = std::io::stderr().is_terminal();
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
     tracing_subscriber::registry().with(filter).with(layer).init();

@@ -2,10 +2,10 @@
 
 use std::io::{IsTerminal, Write};
 
-use tfe_cli::{Client, ClientError, Host, NewRun, Plain, Until, Workspace, follow, pack_files};
+use tfe_cli::{Access, Client, ClientError, Host, NewRun, Plain, Until, Workspace, follow, pack_files};
 use url::Url;
 
-use super::{Failure, access::Access};
+use super::Failure;
 
 const WORKSPACE: &str = "hello";
 const CONFIGURATION: &str = include_str!("../../../examples/hello/main.tf");

@@ -31,6 +31,8 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
     if !mistakes.is_empty() {
         return Err(Mistakes(mistakes));
     }
+    let is_external = mode != Mode::Demo;
+    let (database, objects, vault) = (database.filter(|_| is_external), objects.filter(|_| is_external), vault.filter(|_| is_external));
     Ok(Configuration {
         mode,
         data_directory,

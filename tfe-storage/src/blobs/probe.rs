@@ -11,6 +11,8 @@ use crate::finding::Finding;
 
 /// Length of a part of the trial upload: the least that S3 takes for one that is not the last.
 const PART_LENGTH: usize = 5 * 1024 * 1024;
+/// How much the clocks may differ; S3 refuses requests that are 15 minutes off.
+const MAX_CLOCK_SECONDS: u64 = 300;
 /// Below what the trial objects are.
 const SCRATCH: &str = "probe";
 
@@ -24,6 +26,7 @@ pub async fn probe(objects: &dyn ObjectStore) -> Vec<Finding> {
         findings.push(Finding::of("read a range", read_range(objects, &small).await, READ));
         findings.push(Finding::of("refuse to overwrite when asked to", refuse_second(objects, &small).await, CONDITION));
         findings.push(Finding::of("upload in parts", upload(objects, &large).await, MULTIPART));
+        findings.push(Finding::of("agree on the time", same_time(objects, &small).await, CLOCK));
         findings.push(Finding::of("list objects", list(objects, &place).await, LIST));
     }
     let emptied = async {
@@ -38,6 +41,7 @@ const WRITE: &str = "check the address, the bucket's name, the credentials, and 
 const READ: &str = "allow reading objects (s3:GetObject), and use a store that answers range requests";
 const CONDITION: &str = "use a store that keeps the condition \"If-None-Match: *\"; this one would let two nodes write one object";
 const MULTIPART: &str = "allow multipart uploads (s3:PutObject, s3:AbortMultipartUpload); without them contents over 8 MiB cannot be kept";
+const CLOCK: &str = "set the clock of this machine by a time server; signatures are refused when it is wrong";
 const LIST: &str = "allow listing the bucket (s3:ListBucket); without it orphans are not collected";
 const DELETE: &str = "allow deleting objects (s3:DeleteObject); without it old contents stay for ever";
 
@@ -70,6 +74,14 @@ async fn upload(objects: &dyn ObjectStore, path: &Path) -> object_store::Result<
             Err(error)
         }
     }
+}
+
+/// The object was written just now, so its time should be about that of this machine.
+async fn same_time(objects: &dyn ObjectStore, path: &Path) -> Result<(), String> {
+    let written = objects.head(path).await.map_err(|error| error.to_string())?.last_modified;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let difference = written.timestamp().unsigned_abs().abs_diff(now);
+    if difference <= MAX_CLOCK_SECONDS { Ok(()) } else { Err(format!("the clocks differ by {difference} s")) }
 }
 
 async fn list(objects: &dyn ObjectStore, place: &Path) -> Result<(), String> {

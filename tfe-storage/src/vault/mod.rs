@@ -1,5 +1,6 @@
 //! Secrets: values that are stored sealed and opened only where they are used.
 
+mod envelope;
 mod file;
 mod keyring;
 mod local;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use tfe_core::{cipher::Tampered, secret::Sealed};
 use zeroize::Zeroizing;
 
-pub use self::{local::LocalVault, memory::MemoryVault, root::RootSecret};
+pub use self::{envelope::Envelope, local::LocalVault, memory::MemoryVault, root::RootSecret};
 
 /// Seals small values, such as variables and the data keys of blobs, under a key that never leaves the vault.
 ///

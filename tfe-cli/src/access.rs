@@ -1,46 +1,45 @@
-//! What a client needs to reach a demo: written beside the data, for scripts and for `TF_CLI_CONFIG_FILE`.
+//! What a client needs to reach a new installation: written into a directory, for scripts and for `TF_CLI_CONFIG_FILE`.
 
 use std::{
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::Secret;
 
-use super::Failure;
+use crate::private_file;
 
-/// The contents of `demo.json`.
+/// The contents of `demo.json`, with the administrator's token: for whoever set the installation up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Access {
+pub struct Access {
     /// Where the server is.
-    pub(crate) url: String,
+    pub url: String,
     /// The name by which configurations know it.
-    pub(crate) hostname: String,
+    pub hostname: String,
     /// The organization.
-    pub(crate) organization: String,
+    pub organization: String,
     /// The administrator's token.
     #[serde(with = "tfe_core::secret::exposed")]
-    pub(crate) token: Secret,
+    pub token: Secret,
     /// The CLI configuration file with host and credentials.
-    pub(crate) terraform_rc: PathBuf,
+    pub terraform_rc: PathBuf,
     /// The authority to trust, when HTTPS is served with a certificate made on the spot.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ca_file: Option<PathBuf>,
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Access {
     /// What an earlier start wrote.
-    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
+    pub fn read(data_dir: &Path) -> Option<Self> {
         let text = std::fs::read_to_string(data_dir.join("demo.json")).ok()?;
         serde_json::from_str(&text).ok()
     }
 
     /// Writes `demo.json` and the CLI configuration, for this user only.
-    pub(crate) fn write(&self, data_dir: &Path) -> Result<(), Failure> {
-        private_file(&self.terraform_rc, &self.cli_configuration())?;
-        private_file(&data_dir.join("demo.json"), &(serde_json::to_string_pretty(self)? + "\n"))
+    pub fn write(&self, data_dir: &Path) -> io::Result<()> {
+        private_file::write(&self.terraform_rc, self.cli_configuration().as_bytes())?;
+        private_file::write(&data_dir.join("demo.json"), (serde_json::to_string_pretty(self)? + "\n").as_bytes())
     }
 
     /// With HTTPS the CLI discovers the services itself; over HTTP it must be told (contract 1.1).
@@ -71,12 +70,4 @@ host "{hostname}" {{
 "#
         )
     }
-}
-
-fn private_file(path: &Path, content: &str) -> Result<(), Failure> {
-    let new = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(content.as_bytes())?;
-    file.sync_all()?;
-    Ok(std::fs::rename(&new, path)?)
 }

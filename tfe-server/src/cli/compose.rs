@@ -1,0 +1,118 @@
+//! From a configuration to a server.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+use tfe_runner::RunnerConfig;
+use tfe_server::{
+    Backends, Server, Settings,
+    configuration::{Configuration, Mode},
+    tls,
+};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::Failure;
+
+/// Where to look for memory-backed directories: runs hold secrets in clear while they work, and these never reach a disk.
+const MEMORY_DIRECTORY: &str = "/dev/shm";
+/// The name of the one node of an installation in a directory.
+const ONLY_NODE: &str = "embedded";
+/// The names for which a certificate is made on the spot.
+const LOCAL_NAMES: [&str; 4] = ["localhost", "tfe.localhost", "127.0.0.1", "::1"];
+
+/// The server that the configuration describes; nothing runs yet.
+pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Failure> {
+    let backends = Backends::open(configuration).await?;
+    let node = node_name(configuration)?;
+    let settings = Settings {
+        node: node.clone(),
+        watched_directory: Some(configuration.data_directory.clone()),
+        initial_admin: configuration.initial_admin.clone(),
+        public_url: configuration.public_url.clone(),
+        tls: is_encrypted(configuration),
+        ..Settings::default()
+    };
+    let builder = Server::builder().backends(backends).runner(runner(configuration, node)?).settings(settings);
+    Ok(builder.build().await?)
+}
+
+/// The listening socket.
+pub(crate) async fn listener(configuration: &Configuration) -> Result<TcpListener, Failure> {
+    let address = configuration.listen;
+    TcpListener::bind(address).await.map_err(|error| {
+        format!("{address} cannot be listened on: {error}; choose another address with --listen, port 0 for a free one").into()
+    })
+}
+
+/// The certificate, if connections are encrypted.
+pub(crate) fn acceptor(configuration: &Configuration) -> Result<Option<TlsAcceptor>, Failure> {
+    match &configuration.tls.certificate {
+        Some((certificate, key)) => Ok(Some(tls::acceptor(certificate, key)?)),
+        None if configuration.tls.self_made => {
+            let names = LOCAL_NAMES.map(str::to_owned);
+            Ok(Some(tls::self_made(&configuration.tls_directory(), &names)?))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Whether connections are encrypted.
+pub(crate) fn is_encrypted(configuration: &Configuration) -> bool {
+    configuration.tls.self_made || configuration.tls.certificate.is_some()
+}
+
+/// The authority that clients must trust, if the certificate was made on the spot.
+pub(crate) fn authority(configuration: &Configuration) -> Option<PathBuf> {
+    let is_made = configuration.tls.self_made && configuration.tls.certificate.is_none();
+    is_made.then(|| configuration.tls_directory().join("ca.pem"))
+}
+
+/// As given, or kept in the data directory: jobs are leased to it, so it must outlive a restart and be this node's alone.
+fn node_name(configuration: &Configuration) -> Result<String, Failure> {
+    if let Some(name) = &configuration.node {
+        return Ok(name.clone());
+    }
+    if configuration.mode != Mode::External {
+        return Ok(ONLY_NODE.to_owned());
+    }
+    let path = configuration.data_directory.join("node");
+    if let Ok(name) = std::fs::read_to_string(&path)
+        && !name.trim().is_empty()
+    {
+        return Ok(name.trim().to_owned());
+    }
+    let name = format!("node-{}", tfe_core::id::random_text(&tfe_server::SystemEntropy, 8).to_lowercase());
+    let draft = path.with_extension("new");
+    std::fs::write(&draft, format!("{name}\n"))?;
+    std::fs::rename(&draft, &path)?;
+    Ok(name)
+}
+
+fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
+    let program = std::env::current_exe()?;
+    let runs = &configuration.runs;
+    let cli_config = runs.cli_config.as_ref().map(std::fs::read_to_string).transpose();
+    let cli_config = cli_config.map_err(|error| format!("the CLI configuration for runs cannot be read: {error}"))?;
+    Ok(RunnerConfig {
+        name,
+        work_root: runs.work_directory.clone().unwrap_or_else(|| default_work_root(&configuration.data_directory)),
+        spool_root: configuration.data_directory.join("spool"),
+        supervisor: vec![program.into_os_string(), OsString::from("supervise")],
+        tool_paths: runs.tools_directories.clone(),
+        cli_config,
+        concurrency: runs.concurrency,
+    })
+}
+
+/// A directory of its own for each data directory, in memory where that is possible.
+fn default_work_root(data_directory: &Path) -> PathBuf {
+    let absolute = std::path::absolute(data_directory).unwrap_or_else(|_| data_directory.to_owned());
+    let digest = Sha256::digest(absolute.as_os_str().as_encoded_bytes());
+    let name = digest.iter().take(6).fold(String::from("tfe-work-"), |text, byte| text + &format!("{byte:02x}"));
+    let memory = Path::new(MEMORY_DIRECTORY);
+    if memory.is_dir() { memory.join(name) } else { std::env::temp_dir().join(name) }
+}
