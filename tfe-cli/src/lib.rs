@@ -5,6 +5,7 @@
 //! terraform keeps them. It uses the public API only, so it works with every server that speaks it.
 
 mod access;
+mod bootstrap;
 mod client;
 pub mod command;
 pub mod credentials;
@@ -19,11 +20,12 @@ mod plain;
 mod private_file;
 
 pub use access::Access;
+pub use bootstrap::{BootstrapError, FirstAdmin, bootstrap};
 pub use client::{Action, Client, NewRun, NewVariable};
 pub use error::ClientError;
 pub use follow::{Until, follow};
 pub use host::Host;
 pub use login::{LoginError, login};
-pub use model::{Account, ConfigurationVersion, Output, Phase, Run, RunActions, StateVersion, Variable, Workspace};
+pub use model::{Account, ConfigurationVersion, Output, Phase, Rewrap, Run, RunActions, StateVersion, Variable, Workspace};
 pub use pack::{PackError, pack, pack_files};
 pub use plain::Plain;

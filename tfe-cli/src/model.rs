@@ -210,3 +210,18 @@ pub struct Output {
     #[serde(default, rename = "type")]
     pub kind: String,
 }
+
+/// How far sealing everything anew is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrap {
+    /// `running` or `finished`.
+    pub status: String,
+    /// The kind of records that it is at.
+    pub kind: String,
+    /// How many records it has looked at.
+    pub seen: u64,
+    /// How many of these it has sealed anew.
+    pub changed: u64,
+    /// Why it waits, if it does.
+    pub error: Option<String>,
+}

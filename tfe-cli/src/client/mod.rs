@@ -1,5 +1,6 @@
 //! The API, one file per resource.
 
+mod administration;
 mod configurations;
 mod document;
 mod runs;
@@ -8,7 +9,7 @@ mod transport;
 mod variables;
 mod workspaces;
 
-pub(crate) use self::transport::{builder, causes};
+pub(crate) use self::transport::{builder, causes, part};
 pub use self::{
     runs::{Action, NewRun},
     transport::Client,

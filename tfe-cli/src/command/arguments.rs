@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{runs::RunCommand, states::StateCommand, variables::VariableCommand, workspaces::WorkspaceCommand};
+use super::{
+    admin::AdminCommand, keys::KeysCommand, runs::RunCommand, server::Forwarded, states::StateCommand, variables::VariableCommand,
+    workspaces::WorkspaceCommand,
+};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -74,6 +77,22 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: StateCommand,
     },
+    /// Set a new server up.
+    Admin {
+        #[command(subcommand)]
+        command: AdminCommand,
+    },
+    /// Rotate the keys that seal secrets (site administrators).
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
+    /// Check a server's configuration end to end (tfe-server doctor).
+    #[command(disable_help_flag = true)]
+    Doctor(Forwarded),
+    /// Move an installation to other backends (tfe-server migrate).
+    #[command(disable_help_flag = true)]
+    Migrate(Forwarded),
     /// See and set the variables of a workspace.
     #[command(visible_alias = "variables")]
     Variable {

@@ -2,7 +2,7 @@
 
 use std::{io, process::ExitCode};
 
-use crate::{ClientError, LoginError, PackError, Run, credentials::CredentialsError, follow};
+use crate::{BootstrapError, ClientError, LoginError, PackError, Run, credentials::CredentialsError, follow};
 
 /// How a command ended that did what it was asked to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub(super) enum Failure {
     Client(#[from] ClientError),
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
     #[error(transparent)]
     Login(#[from] LoginError),
     #[error(transparent)]

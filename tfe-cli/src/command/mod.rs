@@ -3,12 +3,15 @@
 //! Everything here goes through the public API of the library; what a command prints it decides itself, how it is
 //! printed `output` decides: aligned and coloured for people, tabs for pipes, JSON when asked.
 
+mod admin;
 mod arguments;
 mod context;
 mod failure;
+mod keys;
 mod output;
 mod progress;
 mod runs;
+mod server;
 mod sign_in;
 mod states;
 mod variables;
@@ -49,6 +52,10 @@ async fn run(Arguments { options, command }: Arguments) -> Result<Done, Failure>
         Command::Workspace { command } => workspaces::run(&context, command).await,
         Command::Run { command } => runs::run(&context, command).await,
         Command::State { command } => states::run(&context, command).await,
+        Command::Admin { command } => admin::run(&context, command).await,
+        Command::Keys { command } => keys::run(&context, command).await,
+        Command::Doctor(forwarded) => server::become_server("doctor", forwarded),
+        Command::Migrate(forwarded) => server::become_server("migrate", forwarded),
         Command::Variable { command } => variables::run(&context, command).await,
     }
 }

@@ -1,6 +1,6 @@
 //! `tfe-server doctor`: a configuration, checked end to end before anybody depends on it.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -38,7 +38,10 @@ struct Line {
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let lines = match options.config.read().await {
         Err(error) => vec![line("configuration", Finding::of("be read", Err::<(), _>(error), "correct what is listed"))],
-        Ok(configuration) => checks(&configuration).await,
+        Ok(configuration) => {
+            let scratch = Scratch::for_missing(&configuration);
+            checks(scratch.as_ref().map_or(&configuration, |scratch| &scratch.configuration)).await
+        }
     };
     let is_good = lines.iter().all(|line| line.finding.is_good());
     if options.json {
@@ -47,6 +50,31 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
         print(&table(&lines))?;
     }
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Stands for a data directory that the first start will make: checking must leave nothing behind.
+struct Scratch {
+    configuration: Configuration,
+    directory: PathBuf,
+}
+
+impl Scratch {
+    fn for_missing(configuration: &Configuration) -> Option<Self> {
+        let is_needed = configuration.database.is_none() || configuration.objects.is_none() || configuration.vault.is_none();
+        let wanted = std::path::absolute(&configuration.data_directory).ok().filter(|wanted| is_needed && !wanted.exists())?;
+        // On the same disk as the real one will be.
+        let parent = wanted.ancestors().find(|place| place.is_dir())?;
+        let directory = parent.join(format!(".tfe-doctor-{}", std::process::id()));
+        let (data_directory, key_file) = (directory.join("data"), directory.join("key"));
+        Some(Self { configuration: configuration.clone().in_directory(data_directory, key_file), directory })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is named like what it is.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
 }
 
 async fn checks(configuration: &Configuration) -> Vec<Line> {

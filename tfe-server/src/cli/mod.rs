@@ -101,8 +101,9 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// What the client of the vault would log of its requests and answers belongs into no log.
-const SILENT: [&str; 2] = ["vaultrs=off", "rustify=off"];
+/// What the client of the vault would log of its requests and answers belongs into no log, and what the database notes
+/// when something is there already is no news.
+const SILENT: [&str; 3] = ["vaultrs=off", "rustify=off", "sqlx::postgres::notice=off"];
 
 fn log() {
     let filter = EnvFilter::try_from_env("TFE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));

@@ -175,6 +175,12 @@ impl Configuration {
         &self.shown
     }
 
+    /// The same for another data directory and key.
+    #[must_use]
+    pub fn in_directory(self, data_directory: PathBuf, key_file: PathBuf) -> Self {
+        Self { data_directory, key_file: Some(key_file), ..self }
+    }
+
     /// The file with the key that opens the keyring: as given, or beside the data directory.
     pub fn key_path(&self) -> PathBuf {
         self.key_file.clone().unwrap_or_else(|| beside(&self.data_directory, ".key"))
