@@ -107,12 +107,17 @@ pub async fn bootstrap(
     Ok(access)
 }
 
-/// Whether the administrator of an earlier time is still good, so that nothing is to be done.
-pub(crate) async fn is_done(access: &Access) -> bool {
-    match client(access) {
-        Ok(client) => client.account().await.is_ok(),
-        Err(_) => false,
+/// The access of an earlier time, with this address, if its token is still good.
+pub async fn resume(url: &Url, data_directory: &Path, authority: Option<&Path>) -> Result<Option<Access>, BootstrapError> {
+    let Some(earlier) = Access::read(data_directory) else { return Ok(None) };
+    let base = url.as_str().trim_end_matches('/');
+    ready(&http(authority)?, base).await?;
+    let access = access(url, base, data_directory, earlier.token, &earlier.organization, authority)?;
+    if client(&access)?.account().await.is_err() {
+        return Ok(None);
     }
+    access.write(data_directory).map_err(|error| BootstrapError::Local(format!("{}: {error}", data_directory.display())))?;
+    Ok(Some(access))
 }
 
 fn access(

@@ -20,7 +20,7 @@ mod plain;
 mod private_file;
 
 pub use access::Access;
-pub use bootstrap::{BootstrapError, FirstAdmin, bootstrap};
+pub use bootstrap::{BootstrapError, FirstAdmin, bootstrap, resume};
 pub use client::{Action, Client, NewRun, NewVariable};
 pub use error::ClientError;
 pub use follow::{Until, follow};

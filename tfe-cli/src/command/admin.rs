@@ -11,7 +11,7 @@ use super::{
     failure::{Done, Failure},
     output::{Table, text},
 };
-use crate::{Access, FirstAdmin, bootstrap, bootstrap::is_done};
+use crate::{Access, FirstAdmin, bootstrap, resume};
 
 /// The file in a server's data directory with the token that allows to create the first administrator.
 const TOKEN_FILE: &str = "initial-admin-token";
@@ -59,10 +59,9 @@ pub(super) struct Bootstrap {
 
 pub(super) async fn run(context: &Context, command: AdminCommand) -> Result<Done, Failure> {
     let AdminCommand::Bootstrap(options) = command;
-    let earlier = Access::read(&options.data_dir);
-    let access = match earlier {
-        Some(access) if is_done(&access).await => access,
-        _ => create(&options).await?,
+    let access = match resume(&options.url, &options.data_dir, options.ca_file.as_deref()).await? {
+        Some(access) => access,
+        None => create(&options).await?,
     };
     let shown = serde_json::json!({
         "url": access.url, "hostname": access.hostname, "organization": access.organization, "terraform_rc": access.terraform_rc,

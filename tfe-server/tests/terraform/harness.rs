@@ -24,6 +24,7 @@ pub(crate) struct Demo {
     process: Child,
     pub(crate) home: TempDir,
     pub(crate) access: Value,
+    environment: Vec<(String, String)>,
 }
 
 /// A directory with a configuration.
@@ -52,7 +53,43 @@ impl Demo {
 
     fn start_in(home: TempDir, arguments: &[&str]) -> Self {
         let (process, access) = spawn(home.path(), arguments);
-        Self { process, home, access }
+        Self { process, home, access, environment: Vec::new() }
+    }
+
+    /// Starts `tfe-server serve` with these settings, and sets it up with `tfe admin bootstrap`.
+    pub(crate) fn serve(environment: Vec<(String, String)>) -> Self {
+        Self::serve_in(tempfile::tempdir().unwrap(), environment)
+    }
+
+    /// The same with everything of the node in a directory.
+    pub(crate) fn serve_in(home: TempDir, environment: Vec<(String, String)>) -> Self {
+        let (process, access) = spawn_server(home.path(), &environment);
+        Self { process, home, access, environment }
+    }
+
+    /// Kills the server without a warning and serves again, on another port.
+    pub(crate) fn kill_and_serve_again(&mut self) {
+        self.kill();
+        (self.process, self.access) = spawn_server(self.home.path(), &self.environment);
+    }
+
+    /// Kills the server without a warning.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// The status of an answer, and its text.
+    pub(crate) fn answer(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
+        let mut command = Command::new("curl");
+        command.args(["-sS", "-X", method, "-H", "Content-Type: application/vnd.api+json", "-w", "\n%{http_code}", "-K", "-"]);
+        command.arg(format!("{}{path}", self.text("url")));
+        if !body.is_null() {
+            command.args(["--data-binary", &body.to_string()]);
+        }
+        let output = self.with_token(command);
+        let (text, status) = output.rsplit_once('\n').unwrap();
+        (status.parse().unwrap(), text.to_owned())
     }
 
     /// Kills the server without a warning and starts it again on the same directory.
@@ -143,11 +180,15 @@ impl Demo {
         if let Some(body) = body {
             command.args(["--data-binary", &body.to_string()]);
         }
+        serde_json::from_str(&self.with_token(command)).unwrap_or(Value::Null)
+    }
+
+    /// Runs curl with the token, which must not be among its arguments.
+    fn with_token(&self, mut command: Command) -> String {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let header = format!("header = \"Authorization: Bearer {}\"\n", self.text("token"));
         child.stdin.take().unwrap().write_all(header.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
 }
 
@@ -266,6 +307,42 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited too long for {what}");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Begins to serve with these settings.
+pub(crate) fn command(home: &Path, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tfe-server"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", home);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// The program `tfe`, which is built beside the server.
+pub(crate) fn tool() -> PathBuf {
+    let tool = Path::new(env!("CARGO_BIN_EXE_tfe-server")).with_file_name("tfe");
+    assert!(tool.is_file(), "{} is not built; run cargo build --workspace --bins", tool.display());
+    tool
+}
+
+fn spawn_server(home: &Path, environment: &[(String, String)]) -> (Child, Value) {
+    let (data, log_path) = (home.join("data"), home.join("server.log"));
+    let log = fs::OpenOptions::new().create(true).append(true).open(&log_path).unwrap();
+    let before = fs::read_to_string(&log_path).unwrap().len();
+    let mut command = command(home, environment);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data).arg("--work-dir").arg(home.join("work"));
+    let mut process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let url = until("the server", || {
+        let said = fs::read_to_string(&log_path).unwrap()[before..].to_owned();
+        if let Some(status) = process.try_wait().unwrap() {
+            panic!("the server ended with {status}: {said}");
+        }
+        said.lines().find_map(|line| Some(line.strip_prefix("serving ")?.to_owned()))
+    });
+    let mut bootstrap = Command::new(tool());
+    bootstrap.env_clear().env("HOME", home).args(["admin", "bootstrap", "--url", &url, "--data-dir"]).arg(&data);
+    let done = bootstrap.output().unwrap();
+    assert!(done.status.success(), "{}\n{}", String::from_utf8_lossy(&done.stderr), fs::read_to_string(&log_path).unwrap());
+    (process, serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap())
 }
 
 fn spawn(home: &Path, arguments: &[&str]) -> (Child, Value) {
