@@ -3,6 +3,7 @@
 mod cloud;
 mod crash;
 mod demo;
+mod failover;
 mod harness;
 mod modes;
 mod plans;
