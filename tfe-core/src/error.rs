@@ -33,3 +33,14 @@ impl Refused {
         Self(reason.into())
     }
 }
+
+/// An error with its causes, for a log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use tfe_core::error::chain;
+
 use crate::control::ControlError;
 
 /// The first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Repeats an idempotent call for as long as the control plane does not answer: what a run has done must arrive,
 /// whenever that is. Other errors end it.
@@ -19,7 +21,7 @@ where
     loop {
         match call().await {
             Err(ControlError::Unavailable(source)) => {
-                tracing::warn!(error = %source, "the control plane does not answer; trying again");
+                tracing::warn!(error = chain(source.as_ref()), "the control plane does not answer; trying again");
                 tokio::time::sleep(pause / 2 + jitter(pause / 2)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

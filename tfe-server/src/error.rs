@@ -7,6 +7,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+pub(crate) use tfe_core::error::chain;
 use tfe_core::{
     error::{Invalid, Refused},
     jsonapi::{Errors, MEDIA_TYPE},
@@ -160,15 +161,4 @@ pub(crate) fn taken(error: tfe_storage::Error) -> ApiError {
         tfe_storage::Error::AlreadyExists { .. } => Invalid::attribute("name", "Name has already been taken").into(),
         error => error.into(),
     }
-}
-
-/// An error with its causes, for the log.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -88,7 +88,9 @@ struct Attributes<'r> {
     target_addrs: &'r [String],
     terraform_version: &'r str,
     trigger_reason: &'static str,
-    variables: Vec<RunVariable>,
+    variables: Option<Vec<RunVariable>>,
+    /// Why the run cannot go on at present, if a part of the system is what it waits for. An addition of this server.
+    waiting_reason: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -282,9 +284,14 @@ pub(crate) async fn render(context: &Context, run: &Run, workspace: &Workspace) 
     let now = context.app.now();
     let scope = tfe_core::access::Scope { organization: &workspace.organization_id, workspace: Some(&workspace.id) };
     let may_apply = context.may(Permission::ApplyRun, scope).await?;
-    let variables = assignments::run_variables(&context.app, run).await?;
+    let variables = match assignments::run_variables(&context.app, run).await {
+        // They are not known while the vault is away, which is no reason to show nothing of the run.
+        Err(ApiError::Unavailable(_)) => None,
+        variables => Some(variables?),
+    };
+    let waiting_reason = context.app.health.hindrance(run.status);
     Ok(Resource::new("runs", &run.id)
-        .attributes(&attributes(run, now, may_apply, variables))
+        .attributes(&Attributes { waiting_reason, ..attributes(run, now, may_apply, variables) })
         .one("workspace", &Linkage::to("workspaces", &workspace.id))
         .one("plan", &Linkage::to("plans", &run.plan_id))
         .one("apply", &Linkage::to("applies", &run.apply_id))
@@ -297,7 +304,7 @@ pub(crate) async fn render(context: &Context, run: &Run, workspace: &Workspace) 
         .link("self", format!("/api/v2/runs/{}", run.id)))
 }
 
-fn attributes(run: &Run, now: Timestamp, may_apply: bool, variables: Vec<RunVariable>) -> Attributes<'_> {
+fn attributes(run: &Run, now: Timestamp, may_apply: bool, variables: Option<Vec<RunVariable>>) -> Attributes<'_> {
     Attributes {
         actions: Actions {
             is_cancelable: run.allows(&Event::CancelRequested, now),
@@ -337,6 +344,7 @@ fn attributes(run: &Run, now: Timestamp, may_apply: bool, variables: Vec<RunVari
         terraform_version: &run.options.terraform_version,
         trigger_reason: "manual",
         variables,
+        waiting_reason: None,
     }
 }
 

@@ -18,7 +18,10 @@ use tfe_core::{
 use tfe_queue::Hint;
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
-use crate::{app::App, error::ApiError};
+use crate::{
+    app::App,
+    error::{ApiError, chain},
+};
 
 /// How often a step is decided anew because something changed in between: far more than there are writers of a run.
 const MAX_STEP_ATTEMPTS: u32 = 50;
@@ -81,7 +84,10 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
             Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
-                admit(app, workspace).await?;
+                // The run is queued; if it cannot begin now, since the vault is away, the reconciler lets it later.
+                if let Err(error) = admit(app, workspace).await {
+                    tracing::warn!(run = %run.id, error = chain(&error), "a run waits");
+                }
                 return app.store.find::<Run>(run.id.as_str()).await?.ok_or(ApiError::NotFound);
             }
         }

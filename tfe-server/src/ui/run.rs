@@ -32,6 +32,8 @@ struct RunPage {
 #[derive(Template)]
 #[template(path = "run_summary.html")]
 struct Summary {
+    /// Why the run cannot go on at present.
+    waiting: Option<String>,
     run: Versioned<Run>,
 }
 
@@ -46,12 +48,18 @@ async fn show(visitor: Visitor, Path((organization, workspace, id)): Path<(Strin
     let phases = [("Plan", Phase::Plan), ("Apply", Phase::Apply)]
         .map(|(title, phase)| PhaseLog { title, log: app.signer.path(Purpose::LogRead, run.phase_id(phase), app.now()) });
     let username = visitor.user.username.clone();
-    page::page(&RunPage { username, organization, workspace, summary: Summary { run }, phases: phases.into() })
+    page::page(&RunPage {
+        username,
+        organization,
+        workspace,
+        summary: Summary { waiting: app.health.hindrance(run.status), run },
+        phases: phases.into(),
+    })
 }
 
 async fn summary(visitor: Visitor, Path((organization, workspace, id)): Path<(String, String, String)>) -> Reply {
     let run = visible(&visitor, &organization, &workspace, &id).await?;
-    page::page(&Summary { run })
+    page::page(&Summary { waiting: visitor.context.app.health.hindrance(run.status), run })
 }
 
 async fn visible(visitor: &Visitor, organization: &str, name: &str, id: &str) -> Result<Versioned<Run>, ApiError> {

@@ -23,7 +23,7 @@ resource "terraform_data" "five" { depends_on = [terraform_data.four] }
 "#;
 
 /// An apply that waits in the middle of [`CHAIN`], with the first two resources in the server's state.
-fn in_the_middle<'d>(demo: &'d Demo, workspace: &str) -> (Project<'d>, Value) {
+pub(crate) fn in_the_middle<'d>(demo: &'d Demo, workspace: &str) -> (Project<'d>, Value) {
     let project = demo.project(workspace, CHAIN);
     project.init();
     project.terraform(&["plan", "-out=tfplan"]).succeeded();
@@ -50,7 +50,7 @@ fn process(demo: &Demo, words: &[&str]) -> u32 {
     })
 }
 
-fn go(demo: &Demo) {
+pub(crate) fn go(demo: &Demo) {
     let mut path: Option<PathBuf> = None;
     for entry in fs::read_dir(demo.home.path().join("work")).unwrap().filter_map(Result::ok) {
         let main = entry.path().join("config/main.tf");

@@ -6,6 +6,7 @@ mod demo;
 mod failover;
 mod harness;
 mod modes;
+mod outages;
 mod plans;
 mod remote;
 mod secrets;

@@ -72,7 +72,8 @@ where
     for<'q> Json<serde_json::Value>: Encode<'q, DB> + Type<DB>,
     usize: sqlx::ColumnIndex<DB::Row>,
 {
-    /// Tries once. A connection over which the database went away is not used again.
+    /// Tries once. A connection is not used again over which the database went away, or on which it gave up the
+    /// transaction by itself, as SQLite does on a full disk: its client still counts that transaction.
     pub(super) async fn attempt(&self, writes: &[Write]) -> Outcome {
         let (mark, clears) = match Mark::new() {
             Ok(mark) => mark,
@@ -83,7 +84,8 @@ where
             Err(error) => return stopped(error),
         };
         let outcome = Self::transact(&mut connection, writes, mark).await;
-        if matches!(outcome, Outcome::Unreached(_) | Outcome::Unknown(..)) {
+        let is_broken = matches!(outcome, Outcome::Refused(Error::Full(_) | Error::Unavailable(_)));
+        if is_broken || matches!(outcome, Outcome::Unreached(_) | Outcome::Unknown(..)) {
             connection.close_on_drop();
         } else if clears && DB::MARKS_COMMITS {
             // The next one does it if this fails.
