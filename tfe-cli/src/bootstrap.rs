@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long a server may take until it is ready.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_mins(1);
 /// The pause between two questions whether it is.
 const READY_PAUSE: Duration = Duration::from_millis(200);
 /// How long one request may take.

@@ -82,7 +82,7 @@ pub struct InitialAdmin {
 
 impl Default for InitialAdmin {
     fn default() -> Self {
-        let time_limit = Duration::from_secs(60 * 60);
+        let time_limit = Duration::from_hours(1);
         Self { token: None, subnets: Vec::new(), trusted_proxies: Vec::new(), time_limit }
     }
 }

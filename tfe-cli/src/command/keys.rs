@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, command: KeysCommand) -> Result<Done,
     match command {
         KeysCommand::Rotate => {
             let version = client.rotate_key().await?;
-            context.output.print(&Rotated { version }, || Table::details(vec![("key version", text(&version.to_string()))]))?;
+            context.output.print(&Rotated { version }, || Table::details(vec![("key version", text(version.to_string()))]))?;
             Ok(Done::Well)
         }
         KeysCommand::Status => show(context, client.rewrap_progress().await?),

@@ -1,7 +1,7 @@
 //! Whether this node works, for load balancers and people. No token is needed and nothing is asked on the way: the
 //! answer is what the background last found.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use axum::{
     Json,
@@ -57,7 +57,7 @@ fn text(report: &Report) -> String {
     let mut text = format!("{}: {}\n", report.node, word(report.condition()));
     for check in &report.checks {
         let reason = check.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        text.push_str(&format!("{}: {}{reason}\n", check.name, word(check.condition)));
+        let _ = writeln!(text, "{}: {}{reason}", check.name, word(check.condition));
     }
     text
 }

@@ -36,7 +36,7 @@ pub(crate) struct SealOptions {
     /// Where the sealed file goes: a path, or s3://…, az://…, gs://…
     #[arg(long, value_name = "FILE|URL")]
     to: String,
-    /// Seal with the key of the vault in TFE_VAULT_* instead of the password in TFE_CONFIG_PASSWORD
+    /// Seal with the key of the vault that the environment names, instead of a password
     #[arg(long)]
     with_vault: bool,
 }

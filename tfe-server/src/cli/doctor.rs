@@ -1,6 +1,6 @@
 //! `tfe-server doctor`: a configuration, checked end to end before anybody depends on it.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -150,9 +150,12 @@ fn table(lines: &[Line]) -> String {
     let mut text = String::new();
     for Line { part, finding } in lines {
         match &finding.problem {
-            None => text += &format!("ok    {part:13} can {}\n", finding.what),
+            None => {
+                let _ = writeln!(text, "ok    {part:13} can {}", finding.what);
+            }
             Some(problem) => {
-                text += &format!("WRONG {part:13} cannot {}: {}\n                    -> {}\n", finding.what, problem.reason, problem.remedy)
+                let _ = writeln!(text, "WRONG {part:13} cannot {}: {}", finding.what, problem.reason);
+                let _ = writeln!(text, "                    -> {}", problem.remedy);
             }
         }
     }

@@ -144,7 +144,7 @@ fn settings(proxy: &Proxy) -> Option<Settings> {
     // The name is that of the database and of the place in the bucket.
     let name = format!("tfe_failover_{}", std::process::id());
     let mut settings = external(&proxy.address().to_string(), &name)?;
-    settings.iter_mut().filter(|(key, _)| key == "TFE_DATABASE_NAME").for_each(|(_, value)| *value = "postgres".to_owned());
+    settings.iter_mut().filter(|(key, _)| key == "TFE_DATABASE_NAME").for_each(|(_, value)| "postgres".clone_into(value));
     Some(settings)
 }
 

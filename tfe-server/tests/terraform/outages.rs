@@ -163,8 +163,8 @@ impl Bao {
             let keys = bao.call("sys/init", &json!({ "secret_shares": 1, "secret_threshold": 1 }));
             keys["keys"].is_array().then_some(keys)
         });
-        bao.unseal_key = keys["keys"][0].as_str().unwrap().to_owned();
-        bao.token = keys["root_token"].as_str().unwrap().to_owned();
+        keys["keys"][0].as_str().unwrap().clone_into(&mut bao.unseal_key);
+        keys["root_token"].as_str().unwrap().clone_into(&mut bao.token);
         bao.unseal();
         bao
     }
