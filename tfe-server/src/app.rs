@@ -11,7 +11,7 @@ use tfe_core::{
 use tfe_queue::{Queue, Signals};
 use tfe_storage::{Blobs, Store, Vault};
 
-use crate::{health::Health, http::signed::Signer};
+use crate::{health::Health, http::signed::Signer, metrics::Metrics};
 
 /// A cheap handle to the parts of the system.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
     /// Whether the parts work.
     pub health: Health,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
     /// Makes addresses that need no token.
     pub(crate) signer: Signer,
     /// What the operator chose.

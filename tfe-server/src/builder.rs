@@ -14,6 +14,7 @@ use crate::{
     error::{ApiError, chain},
     health::Health,
     http::signed::Signer,
+    metrics::{MeasuredStore, MeasuredVault, Metrics},
     server::Server,
     service::{control::LocalControl, setup},
     system::{SystemClock, SystemEntropy},
@@ -143,6 +144,10 @@ impl ServerBuilder {
     /// Opens what is to be opened and puts the parts together. Nothing runs yet.
     pub async fn build(mut self) -> Result<Server, BuildError> {
         let (store, blobs, vault, lock) = self.storage().await?;
+        let metrics = Metrics::default();
+        let store: Arc<dyn Store> = Arc::new(MeasuredStore(store, metrics.clone()));
+        let vault: Arc<dyn Vault> = Arc::new(MeasuredVault(vault, metrics.clone()));
+        let blobs = blobs.observed(vault.clone(), Arc::new(metrics.clone()));
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
         let opened = setup::installation(store.as_ref(), vault.as_ref(), clock.as_ref(), entropy.as_ref()).await;
@@ -158,6 +163,7 @@ impl ServerBuilder {
             clock,
             entropy,
             health,
+            metrics,
             signer: Signer::new(&signing_key),
             settings: self.settings,
             started_at,

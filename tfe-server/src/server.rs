@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use axum::{Router, http::Method, middleware};
+use axum::{Router, extract::State, http::Method, middleware};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -21,11 +21,12 @@ use crate::{
     api,
     app::App,
     builder::ServerBuilder,
+    collect,
     embedded::DirectoryLock,
     error::ApiError,
     health,
     http::{middleware as layers, peer::Peer, routes::Routes},
-    reconcile, ui,
+    metrics, reconcile, ui,
 };
 
 /// How long a client may take to send the head of a request.
@@ -65,8 +66,17 @@ impl Server {
             .fallback(async || ApiError::NotFound)
             .layer(middleware::from_fn(api::version_headers))
             .layer(middleware::from_fn_with_state(self.app.clone(), layers::refuse_when_full))
+            .layer(middleware::from_fn_with_state(self.app.clone(), layers::measured))
             .layer(middleware::from_fn_with_state(self.app.clone(), layers::numbered))
             .with_state(self.app.clone())
+    }
+
+    /// Serves Prometheus metrics at `/metrics` until `shutdown`; apart from the API, since whoever reads them needs no token.
+    pub fn serve_metrics(&self, listener: TcpListener, shutdown: CancellationToken) {
+        let app = self.app.clone();
+        let render = async |State(app): State<App>| metrics::render(&app).await;
+        let router = Router::new().route("/metrics", axum::routing::get(render)).with_state(app);
+        tokio::spawn(async move { accept(listener, None, router, &shutdown).await });
     }
 
     /// Does the background work, reconciling and running jobs, until `shutdown`. Supervised engines go on after that
@@ -75,6 +85,7 @@ impl Server {
         let _lock = self.lock;
         let reconciler = tokio::spawn(reconcile::run(self.app.clone(), shutdown.clone()));
         tokio::spawn(health::run(self.app.clone(), shutdown.clone()));
+        tokio::spawn(collect::run(self.app.clone(), shutdown.clone()));
         if let Some(runner) = self.runner {
             runner.run(shutdown.clone()).await;
         }

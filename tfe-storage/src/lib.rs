@@ -21,7 +21,7 @@ pub mod testing;
 pub mod vault;
 
 pub use batch::{Batch, MAX_INDEXED_BYTES, MAX_WRITES, Write};
-pub use blobs::{BlobError, BlobStream, Blobs, open_objects};
+pub use blobs::{BlobError, BlobObserver, BlobStream, Blobs, open_objects};
 pub use error::{Error, Result};
 pub use finding::{Finding, Problem};
 pub use memory::MemoryStore;

@@ -2,12 +2,14 @@
 
 use std::{
     io::Write,
+    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use tfe_server::{App, configuration::Configuration, initial_admin_token};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, compose, options::ServeOptions};
@@ -25,6 +27,13 @@ pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
     let scheme = if compose::is_encrypted(&configuration) { "https" } else { "http" };
     eprintln!("serving {scheme}://{}", listener.local_addr()?);
     let shutdown = CancellationToken::new();
+    if let Some(port) = configuration.metrics_port {
+        let address = SocketAddr::new(configuration.listen.ip(), port);
+        let listener = TcpListener::bind(address).await.map_err(|error| {
+            format!("{address} cannot be listened on for metrics: {error}; choose another port with TFE_METRICS_HTTP_PORT")
+        })?;
+        server.serve_metrics(listener, shutdown.clone());
+    }
     tokio::spawn(ended(shutdown.clone()));
     server.serve(listener, compose::acceptor(&configuration)?, shutdown).await?;
     Ok(ExitCode::SUCCESS)

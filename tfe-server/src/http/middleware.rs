@@ -1,7 +1,9 @@
 //! What happens around every request: a number for the log, and headers that clients look for.
 
+use std::time::Instant;
+
 use axum::{
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderName, HeaderValue, Method},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -42,6 +44,15 @@ pub(crate) async fn refuse_when_full(State(app): State<App>, request: Request, n
         Some(reason) => ApiError::Full(reason.into()).into_response(),
         None => next.run(request).await,
     }
+}
+
+/// Counts the request under its route, which is a pattern: paths would be without number.
+pub(crate) async fn measured(State(app): State<App>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let (method, begun) = (request.method().clone(), Instant::now());
+    let response = next.run(request).await;
+    app.metrics.request(method.as_str(), &route, response.status().as_u16(), begun.elapsed());
+    response
 }
 
 /// Signed addresses are permissions and do not belong into a log.

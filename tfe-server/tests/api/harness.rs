@@ -1,13 +1,17 @@
 //! A server on a free port with everything embedded in a temporary directory, and a client for it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tfe_core::secret::Secret;
 use tfe_runner::RunnerConfig;
-use tfe_server::{FirstAdmin, Server, Settings, first_admin};
+use tfe_server::{App, Backends, FirstAdmin, Server, Settings, embedded::KeySource, first_admin};
+use tfe_storage::{
+    sql::SqlStore,
+    testing::explaining::{Databases, Explaining},
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +22,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) token: String,
+    pub(crate) app: App,
+    store: Arc<Explaining>,
     _directory: TempDir,
     http: reqwest::Client,
     shutdown: CancellationToken,
@@ -50,7 +56,10 @@ impl TestServer {
 
     async fn start_with(runner: bool, settings: Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut builder = Server::builder().data_directory(directory.path().join("data")).settings(settings);
+        let data = directory.path().join("data");
+        let backends = Backends::embedded(&data, KeySource::File(directory.path().join("data.key"))).await.unwrap();
+        let store = Arc::new(Explaining::new(backends.store.clone(), databases(directory.path()).await));
+        let mut builder = Server::builder().backends(Backends { store: store.clone(), ..backends }).settings(settings);
         if runner {
             builder = builder.runner(RunnerConfig {
                 name: "test".to_owned(),
@@ -70,12 +79,13 @@ impl TestServer {
             organization: "acme".to_owned(),
         };
         let token = first_admin(server.app(), &first).await.unwrap().expect("the directory is new").expose().to_owned();
+        let app = server.app().clone();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         tokio::spawn(server.serve(listener, None, shutdown.clone()));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
-        Self { url, token, _directory: directory, http, shutdown }
+        Self { url, token, app, store, _directory: directory, http, shutdown }
     }
 
     /// A request with the administrator's token; `path` may be a whole URL.
@@ -154,7 +164,32 @@ impl TestServer {
 impl Drop for TestServer {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        // Every query of every test goes by an index, in both databases.
+        let problems = self.store.problems();
+        assert!(problems.is_empty() || std::thread::panicking(), "{}", problems.join("\n"));
     }
+}
+
+/// Databases to be asked how they would answer: an empty file, and an empty database of this process in the server
+/// that `TFE_TEST_POSTGRES` names.
+async fn databases(directory: &std::path::Path) -> Databases {
+    let sqlite = SqlStore::<sqlx::Sqlite>::open(&directory.join("plans.sqlite"), tfe_core::KINDS).await.unwrap();
+    Databases { sqlite: Arc::new(sqlite), postgres: postgres().await.map(Arc::new) }
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped check must say so")]
+async fn postgres() -> Option<SqlStore<sqlx::Postgres>> {
+    let Ok(url) = std::env::var("TFE_TEST_POSTGRES") else {
+        assert!(std::env::var_os("TFE_TEST_REQUIRE").is_none(), "TFE_TEST_POSTGRES must be set; scripts/test does that");
+        eprintln!("the plans of PostgreSQL are not checked: TFE_TEST_POSTGRES is not set");
+        return None;
+    };
+    let name = format!("tfe_api_plans_{}", std::process::id());
+    let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    // Another test of this process may have made it.
+    let _ = sqlx::Executor::execute(&mut connection, sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await;
+    let (server, _) = url.rsplit_once('/').unwrap();
+    Some(SqlStore::<sqlx::Postgres>::connect(format!("{server}/{name}").parse().unwrap(), 2, tfe_core::KINDS).await.unwrap())
 }
 
 impl Answer {

@@ -1,7 +1,9 @@
 //! The API and the pages over real HTTP: one module per resource.
 
 mod access;
+mod collect;
 mod harness;
+mod health;
 mod runs;
 mod states;
 mod uploads;

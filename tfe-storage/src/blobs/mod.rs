@@ -38,6 +38,8 @@ use crate::vault::{Vault, VaultError};
 /// Bytes of content in one segment: small enough that a range costs little more than itself, large enough that tags
 /// and calls cost nothing.
 const SEGMENT_LENGTH: usize = 64 * 1024;
+/// Below what objects are.
+const DIRECTORY: &str = "blobs";
 /// The same, for positions in the content.
 const SEGMENT_BYTES: u64 = SEGMENT_LENGTH as u64;
 /// Bytes of a whole sealed segment.
@@ -51,6 +53,16 @@ pub type BlobStream = BoxStream<'static, io::Result<Bytes>>;
 pub struct Blobs {
     objects: Arc<dyn ObjectStore>,
     vault: Arc<dyn Vault>,
+    observer: Option<Arc<dyn BlobObserver>>,
+}
+
+/// Who wants to know how much is written and read.
+pub trait BlobObserver: std::fmt::Debug + Send + Sync {
+    /// A blob of that many bytes was written.
+    fn wrote(&self, bytes: u64);
+
+    /// That many bytes of a blob were asked for.
+    fn read(&self, bytes: u64);
 }
 
 /// Why a blob cannot be written or read, by what the caller can do.
@@ -89,7 +101,13 @@ pub enum BlobError {
 impl Blobs {
     /// Blobs in that object store, their keys wrapped by that vault.
     pub fn new(objects: Arc<dyn ObjectStore>, vault: Arc<dyn Vault>) -> Self {
-        Self { objects, vault }
+        Self { objects, vault, observer: None }
+    }
+
+    /// The same objects with another handle to the same vault, and an observer.
+    #[must_use]
+    pub fn observed(self, vault: Arc<dyn Vault>, observer: Arc<dyn BlobObserver>) -> Self {
+        Self { vault, observer: Some(observer), ..self }
     }
 
     /// Blobs in a directory, which is made if missing. A written blob is on the disk when [`Blobs::put`] returns.
@@ -112,6 +130,9 @@ impl Blobs {
         let upload = Upload::new(Arc::clone(&self.objects), object_path(&id), key, id.to_string());
         let summary = upload.run(content, limit_bytes).await?;
         let (size, md5, sha256) = (summary.size, summary.md5, summary.sha256);
+        if let Some(observer) = &self.observer {
+            observer.wrote(size);
+        }
         Ok(Blob { id, created_at: now, size, md5, sha256, wrapped_key })
     }
 
@@ -128,6 +149,10 @@ impl Blobs {
     pub async fn read(&self, blob: &Blob, range: Option<Range<u64>>) -> Result<BlobStream, BlobError> {
         let key = self.vault.open(&Blob::KEY.context(&blob.id), &blob.wrapped_key).await?;
         let key = Key::from_slice(&key).ok_or(VaultError::Tampered)?;
+        if let Some(observer) = &self.observer {
+            let asked = range.clone().unwrap_or(0..blob.size);
+            observer.read(asked.end.min(blob.size).saturating_sub(asked.start));
+        }
         let mut reader = Reader::new(Arc::clone(&self.objects), object_path(&blob.id), key, blob, range);
         let first = reader.next().await?;
         let rest = stream::try_unfold(reader, async |mut reader| {
@@ -156,6 +181,16 @@ impl Blobs {
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(BlobError::unavailable(error)),
         }
+    }
+
+    /// The ids of blobs whose objects were written before that time, whether there are records of them or not.
+    pub fn written_before(&self, time: Timestamp) -> BoxStream<'static, Result<Id<Blob>, BlobError>> {
+        let objects = self.objects.list(Some(&ObjectPath::from(DIRECTORY)));
+        let old = objects.try_filter_map(move |object| async move {
+            let is_old = object.last_modified.timestamp_millis() < time.as_millis();
+            Ok(object.location.filename().filter(|_| is_old).map(Id::from))
+        });
+        old.map_err(BlobError::unavailable).boxed()
     }
 
     /// Deletes the object of a blob; one that is missing is fine.
@@ -205,7 +240,7 @@ fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
 pub(crate) fn object_path(id: &Id<Blob>) -> ObjectPath {
     let text = id.as_str();
     let fan = text.char_indices().rev().nth(1).map_or(text, |(index, _)| &text[index..]);
-    ObjectPath::from_iter(["blobs", fan, text])
+    ObjectPath::from_iter([DIRECTORY, fan, text])
 }
 
 fn new_key() -> Result<Key, BlobError> {

@@ -17,6 +17,10 @@ pub trait Dialect: Database {
     /// Whether the database is behind a network, where the answer to a commit can be lost: then every commit leaves a
     /// mark by which its outcome is found.
     const MARKS_COMMITS: bool;
+    /// What comes before a select to get its plan instead.
+    const EXPLAIN: &'static str;
+    /// What makes plans independent of how much is in a table, before one is asked for.
+    const PREPARE_EXPLAIN: &'static [&'static str];
     /// What begins a change of the schema, so that programs that start together do it one after another.
     const PREPARE_SCHEMA: &'static [&'static str];
 }
@@ -32,6 +36,8 @@ impl Dialect for sqlx::Sqlite {
     // There is only one writer.
     const KEEP: &'static str = "";
     const MARKS_COMMITS: bool = false;
+    const EXPLAIN: &'static str = "EXPLAIN QUERY PLAN ";
+    const PREPARE_EXPLAIN: &'static [&'static str] = &[];
     const PREPARE_SCHEMA: &'static [&'static str] = &[];
 }
 
@@ -45,6 +51,9 @@ impl Dialect for sqlx::Postgres {
     const GENERATED: &'static str = "STORED";
     const KEEP: &'static str = " FOR SHARE";
     const MARKS_COMMITS: bool = true;
+    const EXPLAIN: &'static str = "EXPLAIN ";
+    // Small tables are read whole whatever indexes there are; what remains a scan then has no index.
+    const PREPARE_EXPLAIN: &'static [&'static str] = &["SET LOCAL enable_seqscan = off"];
     // Adding a column rewrites the table, which may take longer than any statement should otherwise. The number
     // of the lock is "tfe" in ASCII and means this only.
     const PREPARE_SCHEMA: &'static [&'static str] = &["SET LOCAL statement_timeout = 0", "SELECT pg_advisory_xact_lock(7628389)"];

@@ -8,6 +8,8 @@
 mod commit;
 mod dialect;
 mod outage;
+#[cfg(feature = "testing")]
+mod plan;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod schema;

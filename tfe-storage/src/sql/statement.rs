@@ -19,12 +19,33 @@ where
     for<'q> String: Encode<'q, DB> + Type<DB>,
     for<'q> i64: Encode<'q, DB> + Type<DB>,
 {
-    let mut sql = QueryBuilder::new("SELECT id, created_at, version, body FROM ");
-    push_name(&mut sql, query.kind.name);
-    push_filters(&mut sql, &query.filters);
-    push_order(&mut sql, query);
-    sql.push(" LIMIT ").push_bind(signed(query.limit)).push(" OFFSET ").push_bind(signed(query.offset));
+    let mut sql = QueryBuilder::new("");
+    push_select(&mut sql, query);
     sql
+}
+
+/// Gives the database's plan for the select.
+#[cfg(feature = "testing")]
+pub(super) fn explain<DB: Dialect>(query: &Query) -> QueryBuilder<DB>
+where
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+{
+    let mut sql = QueryBuilder::new(DB::EXPLAIN);
+    push_select(&mut sql, query);
+    sql
+}
+
+fn push_select<DB: Database>(sql: &mut QueryBuilder<DB>, query: &Query)
+where
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+{
+    sql.push("SELECT id, created_at, version, body FROM ");
+    push_name(sql, query.kind.name);
+    push_filters(sql, &query.filters);
+    push_order(sql, query);
+    sql.push(" LIMIT ").push_bind(signed(query.limit)).push(" OFFSET ").push_bind(signed(query.offset));
 }
 
 /// Gives the number of records that fulfil the filters.

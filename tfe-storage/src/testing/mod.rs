@@ -16,6 +16,8 @@
 //! The store must have been opened with [`kinds::ALL`].
 
 pub mod blobs;
+#[cfg(all(feature = "sqlite", feature = "postgres"))]
+pub mod explaining;
 pub mod faulty;
 pub mod kinds;
 pub mod model;
