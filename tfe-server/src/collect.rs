@@ -106,7 +106,9 @@ async fn referred(app: &App) -> Result<BTreeSet<String>, ApiError> {
         let mut after = None;
         while let Some(page) = page_after(app, kind, after.as_deref()).await? {
             after = page.last().map(|record| record.id.clone());
-            page.iter().for_each(|record| gather(&record.body, &mut found));
+            for record in &page {
+                gather(&record.body, &mut found);
+            }
         }
     }
     Ok(found)
