@@ -9,9 +9,11 @@
 //! - What clients see: [`jsonapi`], [`plan`].
 
 pub mod access;
+pub mod agent;
 pub mod blob;
 pub mod cipher;
 pub mod configuration;
+pub mod duty;
 pub mod error;
 pub mod event;
 pub mod hcl;
@@ -22,6 +24,7 @@ pub mod jsonapi;
 pub mod keyring;
 pub mod log;
 pub mod name;
+pub mod node;
 pub mod organization;
 pub mod plan;
 pub mod record;
@@ -42,6 +45,9 @@ pub static KINDS: &[&record::Kind] = &[
     &installation::INSTALLATIONS,
     &keyring::KEYRINGS,
     &rewrap::REWRAPS,
+    &node::NODES,
+    &duty::DUTIES,
+    &agent::AGENTS,
     &organization::ORGANIZATIONS,
     &user::USERS,
     &organization::PROJECTS,
@@ -49,6 +55,7 @@ pub static KINDS: &[&record::Kind] = &[
     &user::TOKENS,
     &user::SESSIONS,
     &user::AUTHORIZATION_CODES,
+    &agent::AGENT_POOLS,
     &blob::BLOBS,
     &workspace::WORKSPACES,
     &variable::VARIABLES,

@@ -17,6 +17,7 @@ mod files;
 mod follow;
 mod handle;
 pub mod job;
+mod lease;
 mod mask;
 mod paths;
 mod prepare;
@@ -27,6 +28,7 @@ mod runner;
 pub mod supervisor;
 mod tools;
 
-pub use config::RunnerConfig;
+pub use config::{Courier, Letter, RunnerConfig};
 pub use runner::Runner;
+pub use supervisor::snapshot::open as open_snapshot;
 pub use tools::{NotInstalled, Tools};

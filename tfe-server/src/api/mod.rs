@@ -1,12 +1,14 @@
 //! The API, one file per resource. Each has the same parts in the same order: routes, attributes, handlers, rendering.
 
 mod account;
+mod agent_pools;
 mod applies;
 mod configurations;
 mod discovery;
 mod health;
 mod initial_admin;
 mod keys;
+mod nodes;
 mod organizations;
 mod outputs;
 mod plans;
@@ -17,6 +19,7 @@ mod states;
 mod tags;
 mod tokens;
 mod variables;
+mod workers;
 mod workspace_lock;
 mod workspace_rendering;
 mod workspaces;
@@ -31,6 +34,9 @@ pub(crate) fn routes() -> Routes {
         .and(health::routes())
         .and(initial_admin::routes())
         .and(keys::routes())
+        .and(nodes::routes())
+        .and(agent_pools::routes())
+        .and(workers::routes())
         .and(account::routes())
         .and(tokens::routes())
         .and(organizations::routes())

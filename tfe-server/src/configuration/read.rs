@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tfe_core::secret::Secret;
 
-use super::{Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, reader::Reader, show, sources::Gathered};
+use super::{Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, Workers, reader::Reader, show, sources::Gathered};
 use crate::InitialAdmin;
 
 const POSTGRES_PORT: u16 = 5432;
@@ -26,6 +26,7 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
     reader.require(mode != Mode::External || opens, "server.encryption_password", "in external mode without an external vault");
     services_of_later(reader);
     let (runs, initial_admin, metrics_port) = (runs(reader), initial_admin(reader), metrics_port(reader));
+    let workers = workers(reader);
     let log = reader.text("log.filter").unwrap_or_default();
     let Gathered { mistakes, warnings, .. } = std::mem::take(&mut reader.gathered);
     if !mistakes.is_empty() {
@@ -46,6 +47,7 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
         objects,
         vault,
         runs,
+        workers,
         initial_admin,
         metrics_port,
         log,
@@ -216,6 +218,17 @@ fn runs(reader: &mut Reader) -> Runs {
         work_directory: reader.path("runs.work_dir"),
         tools_directories: tools.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
         cli_config: reader.path("runs.cli_config"),
+    }
+}
+
+fn workers(reader: &mut Reader) -> Workers {
+    let servers = reader.text("worker.servers").unwrap_or_default();
+    Workers {
+        is_embedded: reader.switch("worker.embedded"),
+        token: reader.secret("worker.token"),
+        agent_token: reader.secret("worker.agent_token"),
+        servers: servers.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+        authority: reader.path("worker.ca_cert_file"),
     }
 }
 

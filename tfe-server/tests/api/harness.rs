@@ -69,6 +69,7 @@ impl TestServer {
                 tool_paths: Vec::new(),
                 cli_config: None,
                 concurrency: 4,
+                courier: None,
             });
         }
         let server = builder.build().await.unwrap();

@@ -1,0 +1,49 @@
+//! Keeping the lease of a job, whatever else is being done for it: large uploads and slow disks must not lose it.
+
+use std::{sync::Arc, time::Duration};
+
+use tfe_core::job::LEASE_SECONDS;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::{Control, ControlError, Ticket};
+
+/// How often the lease is renewed: three times before it would end.
+const HEARTBEAT: Duration = Duration::from_secs(LEASE_SECONDS.unsigned_abs() / 3);
+/// The pause after a renewal that was not answered.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// A lease that is renewed until this is dropped.
+pub(crate) struct Lease {
+    lost: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Lease {
+    /// Renews the ticket's lease from now on.
+    pub(crate) fn keep(control: Arc<dyn Control>, ticket: Ticket) -> Self {
+        let lost = CancellationToken::new();
+        let task = tokio::spawn(renew(control, ticket, lost.clone()));
+        Self { lost, task }
+    }
+
+    /// Returns once the job is another's. While the control plane is away nobody knows, and the work goes on.
+    pub(crate) async fn lost(&self) {
+        self.lost.cancelled().await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn renew(control: Arc<dyn Control>, ticket: Ticket, lost: CancellationToken) {
+    loop {
+        match control.heartbeat(&ticket).await {
+            Ok(_) => tokio::time::sleep(HEARTBEAT).await,
+            Err(ControlError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+            Err(ControlError::Fenced | ControlError::Refused(_)) => return lost.cancel(),
+        }
+    }
+}
