@@ -93,7 +93,7 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
             }
         }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
 
 /// Lets the waiting runs of a workspace go on whose turn it is.
@@ -104,7 +104,7 @@ pub(crate) async fn admit(app: &App, workspace: &Id<Workspace>) -> Result<(), Ap
     for run in turn {
         match step(app, &run.id, &Event::Admitted, None, Batch::new()).await {
             // Somebody else admitted it, cancelled it, or took the workspace.
-            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
         }
     }
@@ -126,7 +126,7 @@ async fn end_superseded(app: &App, newer: &Run) -> Result<(), ApiError> {
     let older = Query::of::<Run>().equals("workspace_id", &newer.workspace_id).any_of("status", open).limit(MAX_WAITING);
     for run in app.store.list::<Run>(older).await?.items.iter().filter(|run| is_superseded_by(run, newer)) {
         match step(app, &run.id, &Event::CancelRequested, None, Batch::new()).await {
-            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
         }
     }
@@ -142,7 +142,7 @@ pub(crate) async fn step(app: &App, id: &Id<Run>, event: &Event, actor: Option<&
             return Ok(next);
         }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
 
 /// One attempt of [`step`] on a run that was read; `None` if something changed in between. `finish` may add to the

@@ -86,7 +86,12 @@ fn survey() {
     let count = number("TFE_SIMULATION_SEEDS").unwrap_or(SEEDS);
     for seed in 0..count {
         if let Err(failure) = live(seed, None, false) {
-            let reason: String = failure.reason.split(' ').filter(|word| !word.contains('-') && !word.chars().any(|c| c.is_ascii_digit())).collect::<Vec<_>>().join(" ");
+            let reason: String = failure
+                .reason
+                .split(' ')
+                .filter(|word| !word.contains('-') && !word.chars().any(|c| c.is_ascii_digit()))
+                .collect::<Vec<_>>()
+                .join(" ");
             reasons.entry(reason.chars().take(110).collect()).or_default().push(seed);
         }
     }

@@ -133,10 +133,11 @@ pub(super) fn heal(scene: &Scene) {
     scene.blows.end();
     for place in 0..scene.nodes.count() {
         let node = scene.nodes.at(place);
-        if node.is_alive() {
+        if node.is_working() {
             node.gate.set(Standing::Running);
             node.clock.step_to(0);
         } else {
+            node.crash();
             scene.nodes.restart(place, &node.app.settings.node);
         }
     }

@@ -77,6 +77,11 @@ impl Node {
         self.gate.standing() != Standing::Dead
     }
 
+    /// Whether it does what a node does, and goes on.
+    pub(super) fn is_working(&self) -> bool {
+        self.is_alive() && !self.shutdown.is_cancelled()
+    }
+
     /// The process dies in the middle of whatever it does.
     pub(super) fn crash(&self) {
         self.gate.set(Standing::Dead);
