@@ -39,7 +39,7 @@ enum Wish {
 /// Queues so many runs, with somebody for each.
 pub(super) async fn queue_runs(scene: Arc<Scene>, client: u64, count: u64) {
     for number in 0..count {
-        scene.world.wait(0..4_000).await;
+        scene.world.wait(0..2_000).await;
         let workspace = scene.world.chance.pick(&scene.workspaces).clone();
         let options = options(&scene);
         let wish = *scene.world.chance.pick(&[Wish::Apply, Wish::Apply, Wish::Discard, Wish::Cancel, Wish::ForceCancel, Wish::Nothing]);

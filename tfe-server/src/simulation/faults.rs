@@ -37,6 +37,8 @@ pub(super) struct Faults {
     pub(super) runner_freeze: u64,
     pub(super) runner_cut_off: u64,
     pub(super) machine_lost: u64,
+    /// Whether nodes tell of themselves, which costs much and meets little.
+    pub(super) nodes_tell: bool,
 }
 
 impl Faults {
@@ -61,6 +63,7 @@ impl Faults {
             runner_freeze: perhaps(10),
             runner_cut_off: perhaps(10),
             machine_lost: perhaps(4),
+            nodes_tell: chance.happens(200),
         }
     }
 }

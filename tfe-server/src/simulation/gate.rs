@@ -48,7 +48,7 @@ impl Gate {
     }
 
     async fn until(&self, wanted: Standing) {
-        loop {
+        while self.standing() != wanted {
             let changed = self.changed.notified();
             if self.standing() == wanted {
                 return;

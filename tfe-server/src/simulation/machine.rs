@@ -205,7 +205,7 @@ async fn engine(machine: Arc<Machine>, work: Work) {
     let chance = &machine.world.chance;
     let (steps, is_faulty) = (chance.of(1..5), chance.happens(100));
     for step in 0..steps {
-        machine.world.wait(100..1_500).await;
+        machine.world.wait(50..1_200).await;
         let Some(stop) = machine.on_disk(&work, |spool| spool.stop) else { return };
         if stop != Directive::Continue {
             // One that is killed leaves what it has; one that is interrupted takes the time to say so.

@@ -36,7 +36,10 @@ mod world;
 
 use std::env;
 
-use self::scene::live;
+use self::{
+    mutation::Mutation,
+    scene::{Failure, live},
+};
 
 /// How many worlds there are unless somebody chooses.
 const SEEDS: u64 = 10_000;
@@ -75,6 +78,57 @@ fn worlds_of_even_seeds_keep_their_promises() {
 #[test]
 fn worlds_of_odd_seeds_keep_their_promises() {
     live_all(1);
+}
+
+/// The first world in which a defect shows, by such a reason.
+fn caught(mutation: Mutation, reason: &str) -> Failure {
+    let lives = (0..MUTATED_SEEDS).map(|seed| live(seed, Some(mutation), false));
+    let first = lives.filter_map(Result::err).next().unwrap_or_else(|| panic!("{mutation:?} does not show in {MUTATED_SEEDS} worlds"));
+    assert!(first.reason.contains(reason), "{mutation:?} shows in seed {} as: {}", first.seed, first.reason);
+    first
+}
+
+#[test]
+fn a_store_that_ignores_versions_is_caught() {
+    caught(Mutation::UncheckedVersions, "");
+}
+
+#[test]
+fn a_runner_that_begins_applies_anew_is_caught() {
+    caught(Mutation::RestartedApplies, "was started twice");
+}
+
+#[test]
+fn a_runner_that_sends_its_log_again_is_caught() {
+    caught(Mutation::RepeatedLogs, "differs from what was written");
+}
+
+#[test]
+fn a_reconciler_without_grace_is_caught() {
+    caught(Mutation::NoGrace, "was given up before its time");
+}
+
+#[test]
+fn nodes_that_reconcile_without_the_duty_are_caught() {
+    caught(Mutation::NoDuty, "has the duty");
+}
+
+#[test]
+fn a_scheduler_that_admits_two_is_caught() {
+    caught(Mutation::HeldLooksFree, "needs it");
+}
+
+#[test]
+fn runs_that_nobody_looks_for_are_caught() {
+    caught(Mutation::NoReconciler, "without faults");
+}
+
+#[test]
+fn a_seed_is_a_world() {
+    // A world with a defect tells its events when it fails; whoever lives through it again sees the same, to the last id.
+    let seed = caught(Mutation::NoGrace, "").seed;
+    let events = || live(seed, Some(Mutation::NoGrace), true).expect_err("it fails each time").events;
+    assert_eq!(events(), events());
 }
 
 #[test]

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use tfe_core::{
-    job::Job,
-    run::{Event, Run, Status},
-};
+use tfe_core::{job::Job, run::Event};
 use tfe_storage::{Batch, Query, StoreExt};
 
 use super::mutation::Mutation;
@@ -25,7 +22,6 @@ pub(super) async fn run(app: App, mutation: Mutation) {
         let _ = match mutation {
             Mutation::NoGrace => give_up_early(&app).await,
             Mutation::NoDuty => give_up(&app, |job| job.is_given_up(app.now())).await,
-            Mutation::EverybodyAdmitted => admit_all(&app).await,
             _ => return,
         };
         tokio::time::sleep(TICK).await;
@@ -43,14 +39,6 @@ async fn give_up(app: &App, is_given_up: impl Fn(&Job) -> bool) -> Result<(), Ap
     let claimed = app.store.list::<Job>(Query::of::<Job>().equals("status", "claimed")).await?.items;
     for job in claimed.iter().filter(|job| is_given_up(job)) {
         runs::step(app, &job.run_id, &Event::RunnerLost { retry: true }, None, Batch::new().check(job)).await?;
-    }
-    Ok(())
-}
-
-async fn admit_all(app: &App) -> Result<(), ApiError> {
-    for run in app.store.list::<Run>(Query::of::<Run>().equals("status", Status::Pending)).await?.items {
-        let next = run.record.clone().on(&Event::Admitted, app.now())?.run;
-        app.store.commit(Batch::new().update(&run, &next)).await?;
     }
     Ok(())
 }

@@ -13,8 +13,8 @@ pub(super) enum Mutation {
     NoGrace,
     /// Jobs are given up by whichever node notices.
     NoDuty,
-    /// Whoever waits for a workspace is admitted.
-    EverybodyAdmitted,
+    /// The scheduler takes every workspace for a free one.
+    HeldLooksFree,
     /// Nobody looks for what was lost.
     NoReconciler,
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{faults::Faults, gate::Standing, machine::Machine, scene::Scene};
 
 /// The pause between two blows, in milliseconds.
-const PAUSE: std::ops::Range<u64> = 300..6_000;
+const PAUSE: std::ops::Range<u64> = 200..4_000;
 /// How long a process is frozen: from nothing to beyond all leases, in milliseconds.
 const FREEZE: std::ops::Range<u64> = 200..15_000;
 /// How long a machine is away, in milliseconds: mostly shorter than the grace of an apply, and sometimes longer.
@@ -126,7 +126,8 @@ fn restart(machine: &Arc<Machine>) {
     }
 }
 
-/// Ends all faults and brings back what is needed: nodes, and for each queue those of its machines that the world has patience for.
+/// Ends all faults and brings back what is needed: nodes, and of the machines at least one for each queue. Others come back late or
+/// never.
 pub(super) fn heal(scene: &Scene) {
     scene.world.tell(|| "all is made good".to_owned());
     scene.world.calm();
@@ -145,8 +146,16 @@ pub(super) fn heal(scene: &Scene) {
         machine.connect();
         machine.process().gate.set(Standing::Running);
         let is_alone = !scene.machines.iter().any(|other| other.queue == machine.queue && other.is_alive());
-        if is_alone || scene.world.chance.happens(500) {
-            restart(machine);
+        match scene.world.chance.of(0..4) {
+            0 if !is_alone => {}
+            1 if !is_alone && !machine.is_alive() => {
+                let (late, world) = (machine.clone(), scene.world.clone());
+                scene.world.spawn(&scene.late, async move {
+                    world.wait(LONG_AWAY).await;
+                    restart(&late);
+                });
+            }
+            _ => restart(machine),
         }
     }
 }

@@ -66,7 +66,9 @@ impl Node {
         if !world.is(Mutation::NoReconciler) {
             world.spawn(&self.tasks, reconcile::run(self.app.clone(), self.shutdown.clone()));
         }
-        world.spawn(&self.tasks, service::nodes::run(self.app.clone(), self.shutdown.clone()));
+        if world.faults.nodes_tell {
+            world.spawn(&self.tasks, service::nodes::run(self.app.clone(), self.shutdown.clone()));
+        }
         if let Some(mutation) = world.mutation {
             world.spawn(&self.tasks, mutated::run(self.app.clone(), mutation));
         }

@@ -103,23 +103,25 @@ impl Oracle {
         self.commits += 1;
         self.is_in_force(&changes)?;
         self.is_given_up_in_time(committer, &changes)?;
-        let mut touched = BTreeSet::new();
+        let (mut workspaces, mut runs) = (BTreeSet::new(), BTreeSet::new());
         for change in changes {
             match change {
                 Change::Run(run) => {
-                    touched.insert(run.workspace_id.to_string());
+                    workspaces.insert(run.workspace_id.to_string());
+                    runs.insert(run.id.to_string());
                     self.run(*run)?;
                 }
                 Change::Job(job) => {
-                    touched.insert(job.workspace_id.to_string());
+                    workspaces.insert(job.workspace_id.to_string());
+                    runs.insert(job.run_id.to_string());
                     self.job(*job)?;
                 }
                 Change::Workspace(workspace) => {
-                    touched.insert(workspace.id.to_string());
+                    workspaces.insert(workspace.id.to_string());
                     self.workspace(*workspace)?;
                 }
                 Change::State(version) => {
-                    touched.insert(version.workspace_id.to_string());
+                    workspaces.insert(version.workspace_id.to_string());
                     self.state(*version)?;
                 }
                 Change::Duty(duty) => self.duty = Some(duty),
@@ -127,7 +129,10 @@ impl Oracle {
                 Change::Log | Change::Other => {}
             }
         }
-        touched.iter().try_for_each(|workspace| self.is_consistent(workspace))
+        workspaces.iter().try_for_each(|workspace| self.is_consistent(workspace))?;
+        runs.iter()
+            .filter_map(|run| self.runs.get(run))
+            .try_for_each(|run| invariants::has_the_jobs_it_needs(run, self.jobs.values().filter(|job| job.run_id == run.id)))
     }
 
     /// What a runner's call writes counts only under the token in force.
@@ -215,11 +220,10 @@ impl Oracle {
 
     fn is_consistent(&self, id: &str) -> Verdict {
         let Some(workspace) = self.workspaces.get(id) else { return Ok(()) };
-        let runs = || self.runs.values().filter(|run| run.workspace_id.as_str() == id);
-        let jobs = || self.jobs.values().filter(|job| job.workspace_id.as_str() == id);
-        invariants::is_held_by_who_needs_it(workspace, runs())?;
-        invariants::is_applied_once_at_a_time(workspace, jobs())?;
-        runs().try_for_each(|run| invariants::has_the_jobs_it_needs(run, jobs().filter(|job| job.run_id == run.id)))?;
+        let runs = self.runs.values().filter(|run| run.workspace_id.as_str() == id);
+        let jobs = self.jobs.values().filter(|job| job.workspace_id.as_str() == id);
+        invariants::is_held_by_who_needs_it(workspace, runs)?;
+        invariants::is_applied_once_at_a_time(workspace, jobs)?;
         self.has_what_was_acknowledged(id)
     }
 

@@ -27,8 +27,11 @@ use super::{
 };
 use crate::service::logs;
 
-/// How long a storm lasts, in milliseconds.
-const STORM: std::ops::Range<u64> = 15_000..45_000;
+/// How long a storm lasts, in milliseconds: mostly short, since many short worlds find more than few long ones.
+const STORM: std::ops::Range<u64> = 4_000..12_000;
+const LONG_STORM: std::ops::Range<u64> = 10_000..40_000;
+/// How many storms of a thousand are long.
+const LONG: u64 = 150;
 /// How long after the end of all faults everything must have come to rest: the grace of an apply, leases by clocks that were half a
 /// minute wrong, and the time for what was queued.
 const CALM: Duration = Duration::from_secs(240);
@@ -47,6 +50,8 @@ pub(super) struct Scene {
     pub(super) configuration: Id<ConfigurationVersion>,
     pub(super) people: People,
     pub(super) blows: Tasks,
+    /// Those who come back after the storm.
+    pub(super) late: Tasks,
 }
 
 /// How a world failed.
@@ -76,13 +81,14 @@ async fn lived(world: &Arc<World>) -> Verdict {
     let scene = Arc::new(Scene::set(world).await);
     let load = Tasks::default();
     for client in 0..2 {
-        world.spawn(&load, clients::queue_runs(scene.clone(), client, world.chance.of(4..9)));
+        world.spawn(&load, clients::queue_runs(scene.clone(), client, world.chance.of(2..7)));
     }
     world.spawn(&load, clients::lock(scene.clone()));
     world.spawn(&load, nemesis::run(scene.clone()));
-    world.wait(STORM).await;
+    world.wait(if world.chance.happens(LONG) { LONG_STORM } else { STORM }).await;
     load.end();
     nemesis::heal(&scene);
+    world.spawn(&load, clients::queue_runs(scene.clone(), 2, world.chance.of(0..3)));
     clients::unlock_all(&scene).await;
     scene.comes_to_rest().await?;
     scene.has_kept_its_promises().await
@@ -100,11 +106,8 @@ impl Scene {
             machines.push(machine(2, FLEET));
         }
         let (workspaces, configuration) = (records.workspaces, records.configuration);
-        Self { world: world.clone(), nodes, machines, workspaces, configuration, people: People::default(), blows: Tasks::default() }
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.nodes.at(0).app.now()
+        let (people, blows, late) = (People::default(), Tasks::default(), Tasks::default());
+        Self { world: world.clone(), nodes, machines, workspaces, configuration, people, blows, late }
     }
 
     /// Waits until every run is over or waits for a person.

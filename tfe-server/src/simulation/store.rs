@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use tfe_core::record::Kind;
 use tfe_storage::{Batch, Error, Page, Query, Result, Store, StoredRecord};
 
-use super::{clock::NodeClock, gate::Gate, oracle::Committer, world::World};
+use super::{clock::NodeClock, gate::Gate, mutation::Mutation, oracle::Committer, world::World};
 
-/// How often other tasks may go on between two calls of a task, at most.
-const MAX_HOPS: u64 = 3;
+/// How often others may go on before a call does, in a thousand.
+const HOPS: u64 = 300;
 /// How long a slow call takes, in milliseconds.
 const SLOW: std::ops::Range<u64> = 1..800;
 
@@ -28,7 +28,7 @@ pub(super) struct NodeStore {
 impl NodeStore {
     /// The way to the store or back.
     async fn travel(&self) {
-        for _ in 0..self.world.chance.of(0..MAX_HOPS) {
+        if self.world.chance.happens(HOPS) {
             Hop(false).await;
         }
         if self.world.strikes(|faults| faults.store_slow) {
@@ -47,7 +47,10 @@ impl NodeStore {
 impl Store for NodeStore {
     async fn get(&self, kind: &'static Kind, id: &str) -> Result<Option<StoredRecord>> {
         self.ask().await?;
-        let answer = self.world.truth.get(kind, id).await;
+        let mut answer = self.world.truth.get(kind, id).await;
+        if let Some(record) = answer.as_mut().ok().and_then(Option::as_mut).filter(|_| self.world.is(Mutation::HeldLooksFree)) {
+            record.body.as_object_mut().map(|body| ["lock", "current_run_id"].map(|field| body.remove(field)));
+        }
         self.travel().await;
         answer
     }
