@@ -147,7 +147,7 @@ impl Runner {
             let assignment = self.insist(|| self.network.adopt(&info, &work.job)).await?;
             let ticket = ticket(&assignment);
             self.machine.world.tell(|| format!("{} adopts {work:?}: {ticket:?}", self.machine.name));
-            if self.machine.world.is(Mutation::RestartedApplies) {
+            if self.machine.world.is(Mutation::RestartedApplies) && assignment.phase == Phase::Apply {
                 self.machine.supervise(&work);
             }
             let finish = async {
