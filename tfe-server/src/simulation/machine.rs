@@ -203,9 +203,9 @@ impl Machine {
 /// Works for a few steps, each with a line in the log and, in an apply, with another resource in the state.
 async fn engine(machine: Arc<Machine>, work: Work) {
     let chance = &machine.world.chance;
-    let (steps, is_faulty) = (chance.of(1..5), chance.happens(100));
+    let (steps, is_faulty) = (chance.of(1..7), chance.happens(100));
     for step in 0..steps {
-        machine.world.wait(50..1_200).await;
+        machine.world.wait(50..900).await;
         let Some(stop) = machine.on_disk(&work, |spool| spool.stop) else { return };
         if stop != Directive::Continue {
             // One that is killed leaves what it has; one that is interrupted takes the time to say so.

@@ -29,7 +29,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long it takes to see that nobody is there.
 const CONNECT_TIME: Duration = Duration::from_millis(300);
 /// How long a runner waits whose connection breaks, in milliseconds. The node does what it was asked to, before or after that.
-const IMPATIENCE: std::ops::Range<u64> = 0..1_500;
+const IMPATIENCE: std::ops::Range<u64> = 0..800;
 /// The latest that a doubled call arrives again, in milliseconds.
 const MAX_DELAY: u64 = 15_000;
 

@@ -29,12 +29,12 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const HEARTBEAT_PAUSE: Duration = Duration::from_millis(300);
 const FOLLOW_TICK: Duration = Duration::from_millis(300);
-const STATE_INTERVAL: Duration = Duration::from_secs(1);
+const STATE_INTERVAL: Duration = Duration::from_millis(500);
 const DIRECTIVE_WAIT: Duration = Duration::from_secs(10);
 const SURRENDER_GRACE: Duration = Duration::from_secs(30);
 const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 /// Pauses between calls that are repeated until they are answered, in milliseconds.
-const REPEAT_PAUSE: std::ops::Range<u64> = 250..2_000;
+const REPEAT_PAUSE: std::ops::Range<u64> = 100..1_000;
 
 /// One process of a runner.
 #[derive(Debug, Clone)]
