@@ -36,6 +36,8 @@ pub(super) struct Machine {
     pub(super) queue: String,
     /// Whether no node can be reached.
     pub(super) is_cut_off: AtomicBool,
+    /// Whether it is away and will come back.
+    pub(super) is_expected: AtomicBool,
     disk: Mutex<BTreeMap<Id<Job>, Spool>>,
     process: Mutex<Arc<Process>>,
     engines: Tasks,
@@ -121,6 +123,7 @@ impl Machine {
             name,
             queue,
             is_cut_off: AtomicBool::new(false),
+            is_expected: AtomicBool::new(false),
             disk: Mutex::default(),
             process: Mutex::default(),
             engines: Tasks::default(),
@@ -166,6 +169,11 @@ impl Machine {
         self.world.tell(|| format!("{} loses its power", self.name));
         self.engines.end();
         self.disk().values_mut().for_each(|spool| spool.is_supervised = false);
+    }
+
+    /// Whether something on its disk must still be brought home.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.is_expected.load(Relaxed) || self.is_alive() && !self.disk().is_empty()
     }
 
     /// The machine can reach nodes again.

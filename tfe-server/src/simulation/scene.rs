@@ -102,7 +102,7 @@ impl Scene {
         let nodes = Arc::new(Nodes::start(world, world.chance.index(3) + 1));
         let machine = |number: u64, queue: &str| Machine::new(world.clone(), nodes.clone(), format!("runner-{number}"), queue.to_owned());
         let mut machines = vec![machine(0, FLEET), machine(1, pool.as_str())];
-        if world.chance.happens(500) {
+        if world.chance.happens(700) {
             machines.push(machine(2, FLEET));
         }
         let (workspaces, configuration) = (records.workspaces, records.configuration);
@@ -142,7 +142,9 @@ impl Scene {
                 LockHolder::User(_) | LockHolder::Organization(_) => None,
             })
         };
-        run.or_else(job).or_else(lock)
+        let machine =
+            || self.machines.iter().find(|machine| machine.is_at_work()).map(|machine| format!("{} has something left", machine.name));
+        run.or_else(job).or_else(lock).or_else(machine)
     }
 
     /// Nothing is missing of what somebody was told, and logs are what runners wrote.
