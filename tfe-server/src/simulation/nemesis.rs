@@ -75,11 +75,8 @@ async fn strike(scene: &Scene, blow: Blow) {
             scene.nodes.at(place).clock.step_to(wrong);
         }
         Blow::RunnerCrash => {
-            if chance.happens(200) {
-                machine.lose_power()
-            } else {
-                machine.crash()
-            }
+            let fell = if chance.happens(200) { Machine::lose_power } else { Machine::crash };
+            fell(&machine);
             away(scene).await;
             restart(&machine);
         }

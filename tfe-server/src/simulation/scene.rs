@@ -34,7 +34,7 @@ const LONG_STORM: std::ops::Range<u64> = 10_000..40_000;
 const LONG: u64 = 150;
 /// How long after the end of all faults everything must have come to rest: the grace of an apply, leases by clocks that were half a
 /// minute wrong, and the time for what was queued.
-const CALM: Duration = Duration::from_secs(240);
+const CALM: Duration = Duration::from_mins(4);
 /// How often it is looked whether it has.
 const GLANCE: Duration = Duration::from_millis(500);
 /// Longest log that is read at once.
