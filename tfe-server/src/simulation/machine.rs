@@ -242,7 +242,7 @@ fn write(machine: &Machine, work: &Work, line: &str) {
         spool.log.clone()
     });
     if let Some(log) = log {
-        machine.world.ledger().attempt(&log, work.attempt).text.extend_from_slice(line.as_bytes());
+        machine.world.ledger().attempt(&log, work.attempt).into_iter().for_each(|attempt| attempt.text.extend_from_slice(line.as_bytes()));
     }
 }
 

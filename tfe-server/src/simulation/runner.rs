@@ -134,8 +134,14 @@ impl Runner {
             state = Some(current.map_or_else(|| State::empty(assignment.spec.workspace.clone()), |bytes| State::parsed(&bytes)));
         }
         let world = &self.machine.world;
-        let log = world.oracle().runs[assignment.run.as_str()].phase_id(assignment.phase).to_owned();
-        world.ledger().log_begun(&log, ticket.fencing_token, stored);
+        let (log, is_in_force) = {
+            let oracle = world.oracle();
+            let log = oracle.runs[assignment.run.as_str()].phase_id(assignment.phase).to_owned();
+            (log, oracle.jobs[assignment.job.as_str()].fencing_token == ticket.fencing_token)
+        };
+        if is_in_force {
+            world.ledger().log_begun(&log, ticket.fencing_token, stored);
+        }
         self.machine.disk().insert(assignment.job.clone(), Spool::new(assignment, log, stored, state));
         Ok(Work { job: assignment.job.clone(), attempt: ticket.fencing_token })
     }
@@ -147,6 +153,8 @@ impl Runner {
             let assignment = self.insist(|| self.network.adopt(&info, &work.job)).await?;
             let ticket = ticket(&assignment);
             self.machine.world.tell(|| format!("{} adopts {work:?}: {ticket:?}", self.machine.name));
+            let log = self.machine.on_disk(&work, |spool| spool.log.clone()).ok_or(Gone::Fenced)?;
+            self.machine.world.ledger().taken_up(&log, work.attempt);
             if self.machine.world.is(Mutation::RestartedApplies) && assignment.phase == Phase::Apply {
                 self.machine.supervise(&work);
             }
@@ -202,7 +210,7 @@ impl Runner {
         self.insist(|| self.network.report(ticket, &outcome)).await?;
         self.machine.world.tell(|| format!("{} has reported {work:?}", self.machine.name));
         if let Some(log) = self.machine.on_disk(work, |spool| spool.log.clone()) {
-            self.machine.world.ledger().attempt(&log, work.attempt).is_reported = true;
+            self.machine.world.ledger().attempt(&log, work.attempt).into_iter().for_each(|attempt| attempt.is_reported = true);
         }
         Ok(())
     }
