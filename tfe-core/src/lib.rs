@@ -4,7 +4,7 @@
 //! databases or a simulation with virtual time, loads records, asks these rules, and commits the answer.
 //!
 //! - What there is: [`organization`], [`workspace`], [`variable`], [`configuration`], [`run`], [`job`],
-//!   [`state_version`], [`user`], [`log`], [`event`], [`blob`]; each a [`mod@record`].
+//!   [`state_version`], [`engine_version`], [`user`], [`log`], [`event`], [`blob`]; each a [`mod@record`].
 //! - What may happen: [`run`] (the machine and the queue), [`state`] (serials and lineages), [`access`].
 //! - What clients see: [`jsonapi`], [`plan`].
 
@@ -12,6 +12,7 @@ pub mod access;
 pub mod blob;
 pub mod cipher;
 pub mod configuration;
+pub mod engine_version;
 pub mod error;
 pub mod event;
 pub mod hcl;
@@ -42,6 +43,7 @@ pub static KINDS: &[&record::Kind] = &[
     &installation::INSTALLATIONS,
     &keyring::KEYRINGS,
     &rewrap::REWRAPS,
+    &engine_version::ENGINE_VERSIONS,
     &organization::ORGANIZATIONS,
     &user::USERS,
     &organization::PROJECTS,

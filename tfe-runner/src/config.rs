@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use crate::tools::ToolSettings;
+
 /// How a runner works.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
@@ -15,6 +17,8 @@ pub struct RunnerConfig {
     pub supervisor: Vec<OsString>,
     /// Where engines are, besides `PATH`.
     pub tool_paths: Vec<PathBuf>,
+    /// Where other engines are kept and come from.
+    pub tools: ToolSettings,
     /// The text of a CLI configuration for runs, such as one with a provider mirror.
     pub cli_config: Option<String>,
     /// How many jobs at once.

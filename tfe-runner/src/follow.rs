@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(15);
 /// How often state is uploaded at most while an apply is at work.
 const STATE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the lease is renewed: three times before it would end.
-const HEARTBEAT: Duration = Duration::from_secs(LEASE_SECONDS.unsigned_abs() / 3);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(LEASE_SECONDS.unsigned_abs() / 3);
 /// How often the supervisor's life is checked.
 const LIFE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long one question for a directive waits.

@@ -17,6 +17,7 @@ mod files;
 mod follow;
 mod handle;
 pub mod job;
+mod lease;
 mod mask;
 mod paths;
 mod prepare;
@@ -25,8 +26,8 @@ mod report;
 mod retry;
 mod runner;
 pub mod supervisor;
-mod tools;
+pub mod tools;
 
 pub use config::RunnerConfig;
 pub use runner::Runner;
-pub use tools::{NotInstalled, Tools};
+pub use tools::Tools;

@@ -2,7 +2,7 @@
 
 use axum::{Json, http::StatusCode};
 use serde_json::{Value, json};
-use tfe_core::{access::Subject, rewrap::Rewrap};
+use tfe_core::rewrap::Rewrap;
 
 use crate::{
     error::ApiError,
@@ -18,14 +18,14 @@ pub(crate) fn routes() -> Routes {
 }
 
 async fn show(context: Context) -> Result<Json<Value>, ApiError> {
-    require_site_admin(&context)?;
+    context.require_site_admin()?;
     let progress = rewrap::progress(&context.app).await?;
     Ok(document(progress.as_deref()))
 }
 
 /// A new key version, with which everything is sealed from now on.
 async fn rotate(context: Context) -> Result<Json<Value>, ApiError> {
-    require_site_admin(&context)?;
+    context.require_site_admin()?;
     let version = context.app.vault.rotate().await?;
     tracing::info!(version, "the key that seals secrets was rotated");
     Ok(Json(json!({ "data": { "type": "keys", "id": version.to_string(), "attributes": { "version": version } } })))
@@ -33,7 +33,7 @@ async fn rotate(context: Context) -> Result<Json<Value>, ApiError> {
 
 /// Seals anew what older versions have sealed; in the background.
 async fn begin(context: Context) -> Result<(StatusCode, Json<Value>), ApiError> {
-    require_site_admin(&context)?;
+    context.require_site_admin()?;
     let progress = rewrap::begin(&context.app).await?;
     Ok((StatusCode::ACCEPTED, document(Some(&progress))))
 }
@@ -49,11 +49,4 @@ fn document(progress: Option<&Rewrap>) -> Json<Value> {
         })
     });
     Json(json!({ "data": { "type": "keys", "id": "keys", "attributes": { "rewrap": attributes } } }))
-}
-
-fn require_site_admin(context: &Context) -> Result<(), ApiError> {
-    match context.subject {
-        Subject::User { site_admin: true, .. } => Ok(()),
-        _ => Err(ApiError::NotFound),
-    }
 }

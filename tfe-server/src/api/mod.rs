@@ -4,6 +4,7 @@ mod account;
 mod applies;
 mod configurations;
 mod discovery;
+mod engine_versions;
 mod health;
 mod initial_admin;
 mod keys;
@@ -31,6 +32,7 @@ pub(crate) fn routes() -> Routes {
         .and(health::routes())
         .and(initial_admin::routes())
         .and(keys::routes())
+        .and(engine_versions::routes())
         .and(account::routes())
         .and(tokens::routes())
         .and(organizations::routes())

@@ -123,6 +123,14 @@ impl Context {
         if self.may(permission, scope).await? { Ok(()) } else { Err(ApiError::NotFound) }
     }
 
+    /// "Not found" unless the caller is a site administrator.
+    pub(crate) fn require_site_admin(&self) -> Result<(), ApiError> {
+        match self.subject {
+            Subject::User { site_admin: true, .. } => Ok(()),
+            _ => Err(ApiError::NotFound),
+        }
+    }
+
     /// "Not found" unless the caller may do it in this workspace.
     pub(crate) async fn require_workspace(&self, workspace: &Workspace, permission: Permission) -> Result<(), ApiError> {
         self.require(permission, Scope { organization: &workspace.organization_id, workspace: Some(&workspace.id) }).await

@@ -11,6 +11,7 @@ pub(crate) mod setup;
 pub(crate) mod state_reader;
 pub(crate) mod states;
 pub(crate) mod tokens;
+pub(crate) mod versions;
 pub(crate) mod workspaces;
 
 use tfe_core::run::{Phase, Run};
