@@ -21,6 +21,9 @@ pub struct ConfigurationVersion {
     pub speculative: bool,
     /// Whether it is used by a saved plan first and is not yet the workspace's configuration.
     pub provisional: bool,
+    /// The branch it comes from, if it comes from one. Of two speculative plans of a branch only the newer one matters.
+    #[serde(default)]
+    pub branch: Option<String>,
     /// What made it, such as `tfe-api`.
     pub source: String,
     /// The archive.

@@ -79,9 +79,9 @@ pub struct Build {
 record!(EngineVersion, ENGINE_VERSIONS = "engine_versions", prefix: "tool",
     fields: [
         Field::at("engine", &["engine"]),
-        Field::at("version", &["settings", "version"]),
+        Field::at("name", &["settings", "version"]),
     ],
-    unique: [&["engine", "version"]],
+    unique: [&["engine", "name"]],
     indexes: []);
 
 fn yes() -> bool {

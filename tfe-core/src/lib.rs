@@ -9,9 +9,11 @@
 //! - What clients see: [`jsonapi`], [`plan`].
 
 pub mod access;
+pub mod agent;
 pub mod blob;
 pub mod cipher;
 pub mod configuration;
+pub mod duty;
 pub mod engine_version;
 pub mod error;
 pub mod event;
@@ -23,6 +25,7 @@ pub mod jsonapi;
 pub mod keyring;
 pub mod log;
 pub mod name;
+pub mod node;
 pub mod organization;
 pub mod plan;
 pub mod record;
@@ -44,6 +47,9 @@ pub static KINDS: &[&record::Kind] = &[
     &keyring::KEYRINGS,
     &rewrap::REWRAPS,
     &engine_version::ENGINE_VERSIONS,
+    &node::NODES,
+    &duty::DUTIES,
+    &agent::AGENTS,
     &organization::ORGANIZATIONS,
     &user::USERS,
     &organization::PROJECTS,
@@ -51,6 +57,7 @@ pub static KINDS: &[&record::Kind] = &[
     &user::TOKENS,
     &user::SESSIONS,
     &user::AUTHORIZATION_CODES,
+    &agent::AGENT_POOLS,
     &blob::BLOBS,
     &workspace::WORKSPACES,
     &variable::VARIABLES,

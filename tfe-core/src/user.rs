@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::Id, organization::Organization, record, record::Field, time::Timestamp};
+use crate::{agent::AgentPool, id::Id, organization::Organization, record, record::Field, time::Timestamp};
 
 /// A person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,8 @@ pub enum TokenOwner {
     User(Id<User>),
     /// An organization's.
     Organization(Id<Organization>),
+    /// An agent pool's: good for taking its jobs, and for nothing else.
+    AgentPool(Id<AgentPool>),
 }
 
 /// A browser's session after signing in.

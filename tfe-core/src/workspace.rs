@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    agent::{AgentPool, FLEET},
     error::{Invalid, Refused},
     id::Id,
     name,
@@ -61,6 +62,9 @@ pub struct WorkspaceSettings {
     /// Where runs happen.
     #[serde(default)]
     pub execution_mode: ExecutionMode,
+    /// Whose agents run it, in agent mode.
+    #[serde(default)]
+    pub agent_pool_id: Option<Id<AgentPool>>,
     /// An exact version, a constraint, or `latest`.
     #[serde(default = "latest")]
     pub terraform_version: String,
@@ -259,6 +263,14 @@ impl Workspace {
 }
 
 impl WorkspaceSettings {
+    /// Whose workers do its jobs: the queue's name.
+    pub fn queue(&self) -> &str {
+        match (self.execution_mode, &self.agent_pool_id) {
+            (ExecutionMode::Agent, Some(pool)) => pool.as_str(),
+            _ => FLEET,
+        }
+    }
+
     /// Checks what types cannot say.
     pub fn check(&self) -> Result<(), Invalid> {
         name::check_slug("/data/attributes/name", "Name", &self.name)?;
@@ -268,6 +280,17 @@ impl WorkspaceSettings {
                 self.terraform_version
             );
             return Err(Invalid::attribute("terraform-version", detail));
+        }
+        // The texts are those that clients match (contract, "422 validation texts").
+        match (self.execution_mode, &self.agent_pool_id) {
+            (ExecutionMode::Agent, None) => {
+                return Err(Invalid::attribute("agent-pool-id", "Agent pool must be specified when using 'agent' execution mode"));
+            }
+            (ExecutionMode::Remote | ExecutionMode::Local, Some(_)) => {
+                let detail = "Agent pool must not be specified unless using 'agent' execution mode";
+                return Err(Invalid::attribute("agent-pool-id", detail));
+            }
+            _ => {}
         }
         match self.working_directory.as_deref() {
             Some(path) if path.starts_with('/') || path.split('/').any(|part| part == "..") => {

@@ -1,6 +1,9 @@
 //! What the operator of a runner chooses.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tfe_core::secret::{Secret, exposed};
 
 use crate::tools::ToolSettings;
 
@@ -23,4 +26,39 @@ pub struct RunnerConfig {
     pub cli_config: Option<String>,
     /// How many jobs at once.
     pub concurrency: usize,
+    /// How jobs come home when this runner dies; none where it is restarted together with the control plane.
+    pub courier: Option<Courier>,
+}
+
+/// A program that brings home a job whose runner has died: it makes a runner like that one and calls
+/// [`Runner::bring_home`](crate::Runner::bring_home).
+#[derive(Debug, Clone)]
+pub struct Courier {
+    /// The command.
+    pub command: Vec<OsString>,
+    /// What it reads from its standard input, besides the job's id: how to reach the control plane.
+    pub letter: Letter,
+    /// How long a runner may be gone until it is given up: a restart takes less.
+    pub patience: Duration,
+}
+
+/// What a courier needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Letter {
+    /// The runner's name.
+    pub name: String,
+    /// Where runs work.
+    pub work_root: PathBuf,
+    /// Where the marks of jobs are.
+    pub spool_root: PathBuf,
+    /// The servers.
+    pub servers: Vec<String>,
+    /// The runner's token.
+    #[serde(with = "exposed")]
+    pub token: Secret,
+    /// PEM certificates that are trusted besides the system's.
+    pub authorities: Vec<String>,
+    /// The job; empty until it is sent.
+    #[serde(default)]
+    pub job: String,
 }

@@ -1,4 +1,4 @@
-//! Following a supervised job: its log, its state, its lease, and what the control plane wants of it.
+//! Following a supervised job: its log, its state, and what the control plane wants of it.
 
 use std::{
     fs,
@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tfe_core::job::LEASE_SECONDS;
 use tokio::time::Instant;
 
 use crate::{
@@ -30,8 +29,6 @@ use crate::{
 const TICK: Duration = Duration::from_millis(15);
 /// How often state is uploaded at most while an apply is at work.
 const STATE_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the lease is renewed: three times before it would end.
-pub(crate) const HEARTBEAT: Duration = Duration::from_secs(LEASE_SECONDS.unsigned_abs() / 3);
 /// How often the supervisor's life is checked.
 const LIFE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long one question for a directive waits.
@@ -112,7 +109,7 @@ impl Follower {
 
     /// Follows until the end. The log and the last snapshot are acknowledged when this returns.
     pub(crate) async fn follow(&mut self) -> Result<End, ControlError> {
-        let (mut heartbeat, mut life, mut state) = (Instant::now(), Instant::now(), Instant::now());
+        let (mut life, mut state) = (Instant::now(), Instant::now());
         let directives = tokio::spawn(obey(self.control.clone(), self.ticket.clone(), self.spool.clone()));
         let _stop = AbortOnDrop(directives);
         let end = loop {
@@ -123,13 +120,6 @@ impl Follower {
             if state.elapsed() >= STATE_INTERVAL {
                 self.send_state().await?;
                 state = Instant::now();
-            }
-            if heartbeat.elapsed() >= HEARTBEAT {
-                match self.control.heartbeat(&self.ticket).await {
-                    // The lease may end, the work does not: the reports are repeated until they arrive.
-                    Ok(_) | Err(ControlError::Unavailable(_)) => heartbeat = Instant::now(),
-                    Err(error) => return Err(error),
-                }
             }
             if life.elapsed() >= LIFE_INTERVAL {
                 if !handle::is_supervised(&self.spool) && handle::done(&self.spool).is_none() {

@@ -167,9 +167,27 @@ pub struct RunnerInfo {
     pub name: String,
     /// The versions it has, for the run's error message when another one is wanted.
     pub tools: BTreeMap<String, Vec<String>>,
+    /// Its release.
+    #[serde(default)]
+    pub version: String,
+    /// How many jobs it does at once.
+    #[serde(default)]
+    pub concurrency: u64,
+    /// How many it does now.
+    #[serde(default)]
+    pub working: u64,
 }
 
 impl ArtifactKind {
+    /// All kinds.
+    pub const ALL: [Self; 6] =
+        [Self::PlanFile, Self::LockFile, Self::PlanJson, Self::PlanRedacted, Self::ProviderSchemas, Self::GeneratedConfiguration];
+
+    /// The kind of that name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// The name under which a run keeps it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,31 +1,49 @@
-//! Keeping a job while something is done that may take longer than its lease.
+//! Keeping the lease of a job, whatever else is being done for it: large uploads and slow disks must not lose it.
 
-use std::convert::Infallible;
+use std::{sync::Arc, time::Duration};
 
-use crate::{
-    control::{Control, ControlError, Ticket},
-    follow::HEARTBEAT,
-};
+use tfe_core::job::LEASE_SECONDS;
+use tokio_util::sync::CancellationToken;
 
-/// Does the work and renews the lease meanwhile. The work is given up when another runner has the job; a directive is
-/// left to whoever follows the job, since nothing was started yet.
-pub(crate) async fn kept<T>(control: &dyn Control, ticket: &Ticket, work: impl Future<Output = T>) -> Result<T, ControlError> {
-    tokio::select! {
-        done = work => Ok(done),
-        lost = renewed(control, ticket) => match lost {
-            Ok(never) => match never {},
-            Err(error) => Err(error),
-        },
+use crate::control::{Control, ControlError, Ticket};
+
+/// How often the lease is renewed: three times before it would end.
+const HEARTBEAT: Duration = Duration::from_secs(LEASE_SECONDS.unsigned_abs() / 3);
+/// The pause after a renewal that was not answered.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// A lease that is renewed until this is dropped.
+pub(crate) struct Lease {
+    lost: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Lease {
+    /// Renews the ticket's lease from now on.
+    pub(crate) fn keep(control: Arc<dyn Control>, ticket: Ticket) -> Self {
+        let lost = CancellationToken::new();
+        let task = tokio::spawn(renew(control, ticket, lost.clone()));
+        Self { lost, task }
+    }
+
+    /// Returns once the job is another's. While the control plane is away nobody knows, and the work goes on.
+    pub(crate) async fn lost(&self) {
+        self.lost.cancelled().await;
     }
 }
 
-/// Renews until the job is lost. A control plane that does not answer may answer the next time.
-async fn renewed(control: &dyn Control, ticket: &Ticket) -> Result<Infallible, ControlError> {
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn renew(control: Arc<dyn Control>, ticket: Ticket, lost: CancellationToken) {
     loop {
-        tokio::time::sleep(HEARTBEAT).await;
-        match control.heartbeat(ticket).await {
-            Ok(_) | Err(ControlError::Unavailable(_)) => {}
-            Err(error) => return Err(error),
+        match control.heartbeat(&ticket).await {
+            Ok(_) => tokio::time::sleep(HEARTBEAT).await,
+            Err(ControlError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+            Err(ControlError::Fenced | ControlError::Refused(_)) => return lost.cancel(),
         }
     }
 }

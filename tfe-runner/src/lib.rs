@@ -28,6 +28,7 @@ mod runner;
 pub mod supervisor;
 pub mod tools;
 
-pub use config::RunnerConfig;
+pub use config::{Courier, Letter, RunnerConfig};
 pub use runner::Runner;
+pub use supervisor::snapshot::open as open_snapshot;
 pub use tools::Tools;

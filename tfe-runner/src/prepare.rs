@@ -13,13 +13,15 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::{
     archive::{self, ArchiveError},
-    config::RunnerConfig,
+    config::{Courier, Letter, RunnerConfig},
     control::{Control, ControlError, Ticket},
     files::{private_directory, write_fresh},
     job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
-    lease,
     paths::{Paths, lock_file, names},
-    supervisor::instructions::{Instructions, Setting, Step, StepName},
+    supervisor::{
+        instructions::{Instructions, Orphanage, Setting, Step, StepName},
+        orphan::RUNNER_LOCK,
+    },
     tools::{Platform, Program, ToolError, Tools},
 };
 
@@ -65,7 +67,7 @@ pub(crate) async fn prepare(
     for directory in paths.directories() {
         private_directory(&directory)?;
     }
-    let program = lease::kept(control, ticket, tools.provide(spec.engine, &spec.version, &spec.builds)).await??;
+    let program = tools.provide(spec.engine, &spec.version, &spec.builds).await?;
     if !is_planned {
         unpack(control, ticket, paths).await?;
     }
@@ -194,6 +196,19 @@ fn instructions(
         is_apply: assignment.phase == Phase::Apply,
         spool_key: assignment.spool_key.clone(),
         context: assignment.job.to_string(),
+        orphanage: config.courier.as_ref().map(|courier| orphanage(config, courier, assignment)),
+    }
+}
+
+fn orphanage(config: &RunnerConfig, courier: &Courier, assignment: &Assignment) -> Orphanage {
+    let letter = Letter { job: assignment.job.to_string(), ..courier.letter.clone() };
+    // A letter is strings and paths, which always become JSON.
+    let letter = serde_json::to_string(&letter).unwrap_or_default();
+    Orphanage {
+        runner_lock: std::path::absolute(config.spool_root.join(RUNNER_LOCK)).unwrap_or_else(|_| config.spool_root.join(RUNNER_LOCK)),
+        patience_millis: u64::try_from(courier.patience.as_millis()).unwrap_or(u64::MAX),
+        courier: courier.command.clone(),
+        letter: letter.into(),
     }
 }
 

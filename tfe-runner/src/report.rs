@@ -50,6 +50,9 @@ pub(crate) async fn outcome(
     let progress = if assignment.phase == Phase::Apply { progress(paths) } else { ApplyProgress::default() };
     let failed = |message: String| Outcome::Failed { message, summary: progress.summary() };
     let engine = assignment.spec.engine.program();
+    if done.orphaned {
+        return Ok(failed(left_alone(engine, &progress)));
+    }
     if let Some(step) = done.steps.iter().find(|step| !step.is_good()) {
         return Ok(match step.signal {
             _ if done.stopped => Outcome::Canceled { summary: progress.summary() },
@@ -84,6 +87,17 @@ pub(crate) fn killed(engine: &str, signal: i32, progress: &ApplyProgress) -> Str
         message.push_str(&unfinished.join(", "));
     }
     message + ". Check them, then plan again"
+}
+
+/// What to tell about an apply that was interrupted since its worker died.
+fn left_alone(engine: &str, progress: &ApplyProgress) -> String {
+    let mut message = format!("the worker of this apply died; {engine} was interrupted, and the state that was reached is saved");
+    let unfinished = progress.unfinished();
+    if !unfinished.is_empty() {
+        message.push_str(". These were being changed and may exist without being in the state: ");
+        message.push_str(&unfinished.join(", "));
+    }
+    message + ". Plan again before you apply"
 }
 
 /// What an apply's log says that happened.

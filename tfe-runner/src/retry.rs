@@ -8,8 +8,8 @@ use crate::control::ControlError;
 
 /// The first pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The longest pause: what a run waits at most once the control plane is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Repeats an idempotent call for as long as the control plane does not answer: what a run has done must arrive,
 /// whenever that is. Other errors end it.

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tfe_core::{id::Id, job::Job, run::Phase};
-use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet};
+use nix::fcntl::{Flock, FlockArg};
+use tfe_core::{error::chain, id::Id, job::Job, run::Phase};
+use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -19,12 +20,18 @@ use crate::{
     follow::{End, Follower, LogTail},
     handle::{self, Handle},
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
+    lease::Lease,
     mask::Masker,
     paths::Paths,
     prepare::{self, PrepareError},
     recover, report,
     retry::until_acknowledged,
-    supervisor::{STATE, instructions::Instructions},
+    supervisor::{
+        STATE,
+        instructions::Instructions,
+        orphan::RUNNER_LOCK,
+        requests::{self, Stop},
+    },
     tools::{ToolError, Tools},
 };
 
@@ -36,6 +43,14 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PLAN_STARTS: u32 = 3;
 /// How often the work directories of runs that are over are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a control plane may take to note that this runner leaves.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an apply that is another's may take to save its state.
+const SURRENDER_GRACE: Duration = Duration::from_secs(30);
+/// How often it is looked whether it has.
+const LIFE_INTERVAL: Duration = Duration::from_millis(50);
+/// Where states are kept that nobody takes any more, sealed, in the spool directory.
+const KEPT: &str = "kept";
 /// How long to wait before a job that could not go on is tried again: well within its lease.
 const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -66,32 +81,70 @@ impl Runner {
     pub fn new(config: RunnerConfig, control: Arc<dyn Control>) -> Self {
         let tools = Tools::open(&config.tool_paths, &config.tools);
         let names = EngineKind::ALL.map(|kind| (kind.program().to_owned(), tools.names(kind)));
-        let info = RunnerInfo { name: config.name.clone(), tools: names.into() };
+        let info = RunnerInfo {
+            name: config.name.clone(),
+            tools: names.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            concurrency: config.concurrency.max(1) as u64,
+            working: 0,
+        };
         Self { shared: Arc::new(Shared { config, control, tools, info }) }
     }
 
-    /// Takes up what an earlier process left, then new jobs, until `shutdown`. Supervised jobs go on after that.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.shared.config.concurrency.max(1)));
+    /// Takes up what an earlier process left, then new jobs. After `drain` it takes no new ones and returns once those it has
+    /// are done; `end` returns at once. Supervised jobs go on after that and are taken up by the next start.
+    pub async fn run(self, drain: CancellationToken, end: CancellationToken) {
+        let _lock = match self.shared.lock() {
+            Ok(lock) => lock,
+            Err(error) => return tracing::error!(%error, "another runner uses the spool directory, or it cannot be made; no jobs are run"),
+        };
         let mut jobs = JoinSet::new();
         for handle in self.shared.left_behind() {
             let shared = self.shared.clone();
             jobs.spawn(async move { shared.adopt(handle).await });
         }
         let sweeper = tokio::spawn(sweep(self.shared.clone()));
+        tokio::select! {
+            () = end.cancelled() => {}
+            () = self.take_jobs(&mut jobs, &drain) => {
+                let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.shared.control.leave(&self.shared.info)).await;
+                tokio::select! {
+                    () = end.cancelled() => {}
+                    () = async { while jobs.join_next().await.is_some() {} } => {}
+                }
+            }
+        }
+        sweeper.abort();
+        jobs.abort_all();
+    }
+
+    /// Brings home one job in place of a runner of this name that has died.
+    pub async fn bring_home(self, job: &Id<Job>) {
+        if let Some(handle) = Handle::read(&self.shared.config.spool_root.join(job.as_str())) {
+            self.shared.adopt(handle).await;
+        }
+    }
+
+    /// Asks for jobs and begins them, until `drain`.
+    async fn take_jobs(&self, jobs: &mut JoinSet<()>, drain: &CancellationToken) {
+        let slots = Arc::new(Semaphore::new(self.shared.config.concurrency.max(1)));
+        let mut is_away = false;
         loop {
             while jobs.try_join_next().is_some() {}
             let slot = tokio::select! {
-                () = shutdown.cancelled() => break,
+                () = drain.cancelled() => return,
                 slot = slots.clone().acquire_owned() => slot,
             };
+            let free = slots.available_permits() as u64 + 1;
+            let info = RunnerInfo { working: self.shared.info.concurrency.saturating_sub(free), ..self.shared.info.clone() };
             let claimed = tokio::select! {
-                () = shutdown.cancelled() => break,
-                claimed = self.shared.control.claim(&self.shared.info, CLAIM_WAIT) => claimed,
+                () = drain.cancelled() => return,
+                claimed = self.shared.control.claim(&info, CLAIM_WAIT) => claimed,
             };
             match claimed {
-                Ok(None) => {}
+                Ok(None) => is_away = false,
                 Ok(Some(assignment)) => {
+                    is_away = false;
                     let shared = self.shared.clone();
                     jobs.spawn(async move {
                         let _slot = slot;
@@ -99,17 +152,26 @@ impl Runner {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no work could be asked for");
+                    if !is_away {
+                        tracing::warn!(error = chain(&error), "no work could be asked for; trying again until it can");
+                    }
+                    is_away = true;
                     tokio::time::sleep(CLAIM_PAUSE).await;
                 }
             }
         }
-        sweeper.abort();
-        jobs.abort_all();
     }
 }
 
 impl Shared {
+    /// The right to the spool directory; its loss tells supervisors that the runner is gone.
+    fn lock(&self) -> io::Result<Flock<fs::File>> {
+        private_directory(&self.config.spool_root)?;
+        let path = self.config.spool_root.join(RUNNER_LOCK);
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+    }
+
     /// The jobs that an earlier process of this runner was following.
     fn left_behind(&self) -> Vec<Handle> {
         let entries = fs::read_dir(&self.config.spool_root).into_iter().flatten().filter_map(Result::ok);
@@ -120,10 +182,14 @@ impl Shared {
     async fn work(&self, assignment: Assignment) {
         let paths = Paths::new(&self.config, &assignment.job, &assignment.run);
         let ticket = ticket(&assignment);
-        let done = async {
+        let lease = Lease::keep(self.control.clone(), ticket.clone());
+        let mut following = None;
+        let work = async {
             let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
-            let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored };
+            let is_apply = assignment.phase == Phase::Apply;
+            let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored, is_apply };
             handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
+            following = handle::follow(&paths.spool).await.map_err(broken)?;
             let instructions = match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await
             {
                 Ok(instructions) => instructions,
@@ -132,18 +198,34 @@ impl Shared {
             self.supervise(&instructions, &paths).await?;
             self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions)).await
         };
-        self.conclude(&assignment.job, &paths, done.await).await;
+        let done = tokio::select! {
+            done = work => done,
+            () = lease.lost() => Err(Gone::Fenced),
+        };
+        self.conclude(&assignment.job, &paths, done).await;
     }
 
     /// Takes up a job that an earlier process was following.
     async fn adopt(&self, handle: Handle) {
         let paths = Paths::new(&self.config, &handle.job, &handle.run);
+        let _following = match handle::follow(&paths.spool).await {
+            Ok(Some(lock)) => lock,
+            Ok(None) => return,
+            Err(error) => return tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed"),
+        };
         let done = async {
             let assignment = until_acknowledged(|| self.control.adopt(&self.info, &handle.job)).await?;
             tracing::info!(job = %handle.job, run = %handle.run, "taking up a job of an earlier process");
             let ticket = ticket(&assignment);
-            let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
-            self.finish(&ticket, &assignment, &paths, handle.log_base, stored, None).await
+            let lease = Lease::keep(self.control.clone(), ticket.clone());
+            let finish = async {
+                let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
+                self.finish(&ticket, &assignment, &paths, handle.log_base, stored, None).await
+            };
+            tokio::select! {
+                done = finish => done,
+                () = lease.lost() => Err(Gone::Fenced),
+            }
         };
         self.conclude(&handle.job, &paths, done.await).await;
     }
@@ -261,8 +343,7 @@ impl Shared {
             Ok(()) => {}
             Err(Gone::Fenced) => {
                 tracing::warn!(%job, "another runner has the job, or it is over; what is left of it here is ended");
-                let _ = crate::supervisor::requests::make(&paths.spool, crate::supervisor::requests::Stop::Kill);
-                recover::kill_engines(&paths.spool);
+                self.surrender(job, paths).await;
             }
             Err(Gone::Broken(reason)) => {
                 tracing::error!(%job, reason, "a job cannot go on here");
@@ -274,6 +355,32 @@ impl Shared {
         }
         remove(&paths.spool);
         self.remove_if_over(&paths.work).await;
+    }
+
+    /// Ends what is left of a job that is not this runner's any more. An apply has made things that no state knows yet, so it
+    /// may save, and its state is offered.
+    async fn surrender(&self, job: &Id<Job>, paths: &Paths) {
+        let is_apply = Handle::read(&paths.spool).is_some_and(|handle| handle.is_apply);
+        if is_apply {
+            let _ = requests::make(&paths.spool, Stop::Interrupt);
+            let deadline = Instant::now() + SURRENDER_GRACE;
+            while handle::is_supervised(&paths.spool) && Instant::now() < deadline {
+                tokio::time::sleep(LIFE_INTERVAL).await;
+            }
+        }
+        let _ = requests::make(&paths.spool, Stop::Kill);
+        recover::kill_engines(&paths.spool);
+        let Ok(sealed) = fs::read(paths.spool.join(STATE)).map(bytes::Bytes::from) else { return };
+        match until_acknowledged(|| self.control.bring_late_state(job, sealed.clone())).await {
+            Ok(()) => tracing::info!(%job, "the last state of an apply that was given up is saved"),
+            Err(ControlError::Fenced | ControlError::Unavailable(_)) => {}
+            Err(ControlError::Refused(reason)) => {
+                let kept = self.config.spool_root.join(KEPT).join(job.as_str());
+                let moved = private_directory(&self.config.spool_root.join(KEPT)).and_then(|()| fs::rename(&paths.spool, &kept));
+                let failure = moved.err();
+                tracing::error!(%job, reason, ?failure, kept = %kept.display(), "the last state of an apply cannot be taken any more; it is kept");
+            }
+        }
     }
 
     /// Tries again to bring home what a job left: what was in the way, such as a full disk, may pass.

@@ -51,6 +51,8 @@ pub struct Parts {
 pub struct Settings {
     /// This node's name, in readiness and as the holder of jobs' leases; the same after a restart.
     pub node: String,
+    /// What workers of the installation on other machines join with; none to take none.
+    pub worker_token: Option<Secret>,
     /// The directory that must not run full; none where nothing is stored on a disk of this node.
     pub watched_directory: Option<PathBuf>,
     /// Who may create the first administrator without a browser.
@@ -93,6 +95,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             node: "node".to_owned(),
+            worker_token: None,
             watched_directory: None,
             initial_admin: InitialAdmin::default(),
             public_url: None,

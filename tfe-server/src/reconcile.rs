@@ -1,12 +1,13 @@
 //! The loop that makes true what ought to be true: nothing waits for a message that was lost.
 //!
 //! Each round looks at the store alone: jobs whose runner is gone, runs whose turn it is, logs that can be joined.
-//! A hint starts a round at once, the tick starts one anyway. Rounds are safe to repeat and to run on several nodes,
-//! since every change is a version-checked commit.
+//! A hint is followed at once by whichever node gets it, the tick starts a round anyway, on the node that has the duty. Rounds
+//! are safe to repeat and to run on several nodes, since every change is a version-checked commit.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use tfe_core::{
+    duty::{self, Duty},
     id::Id,
     job::{Job, LEASE_SECONDS, MAX_PLAN_ATTEMPTS},
     log::LogChunk,
@@ -16,37 +17,60 @@ use tfe_core::{
     workspace::Workspace,
 };
 use tfe_queue::Hint;
-use tfe_storage::{Batch, Query, StoreExt};
+use tfe_storage::{Batch, Query, StoreExt, Versioned};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
     error::{ApiError, chain},
-    service::{self, runs},
+    service::{self, duties, runs},
 };
 
 /// How long a lost hint can go unnoticed.
 const TICK: Duration = Duration::from_secs(1);
-/// How long, after its lease, a lost apply may still come back with its state before it is given up: a server that was
-/// restarted, or a runner that was cut off, needs seconds.
-const APPLY_GRACE_SECONDS: i64 = 60;
 /// Most records of a kind that one round looks at; the next round goes on.
 const BATCH: u64 = 500;
 /// How many hints are taken at once.
 const HINTS: usize = 64;
+/// How long the duty may have been nobody's before the whole installation counts as having been down, in milliseconds:
+/// another node that is up takes it over sooner.
+const DOWN_MILLIS: u64 = 2 * 1000 * duty::LEASE_SECONDS.unsigned_abs();
+/// How often what is long gone is forgotten, in seconds.
+const FORGET_SECONDS: i64 = 60;
+/// How long a plan that leads to nothing may wait for a worker, in seconds, before it counts as left behind by a client that was
+/// interrupted: longer than a person waits, and than an outage that anybody works on.
+const SPECULATIVE_WAIT_SECONDS: i64 = 60 * 60;
+/// The duty of the node that looks for what nobody else would.
+const DUTY: &str = "reconciler";
 
 /// Reconciles until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
-    let started = app.now();
+    let mut reconciler = Reconciler { quiet_since: app.now(), waiting_from: 0, forgotten_at: app.now(), app };
     while !shutdown.is_cancelled() {
-        if let Err(error) = round(&app, started).await {
+        if let Err(error) = reconciler.round().await {
             tracing::warn!(error = chain(&error), "a round of the reconciler failed; the next one tries again");
+            // While this node could do nothing, runners could perhaps not renew their leases either.
+            reconciler.quiet_since = reconciler.app.now();
         }
         tokio::select! {
             () = shutdown.cancelled() => break,
-            () = hints(&app) => {}
+            () = hints(&reconciler.app) => {}
         }
     }
+    if let Err(error) = duties::give_up(&reconciler.app, DUTY).await {
+        tracing::debug!(error = chain(&error), "the duty of the reconciler was not given back; its lease ends by itself");
+    }
+}
+
+/// What the loop knows from round to round.
+struct Reconciler {
+    app: App,
+    /// Since when runners could reach the installation again. They get the time of a lease from then on to renew theirs.
+    quiet_since: Timestamp,
+    /// How many waiting runs earlier rounds have looked at.
+    waiting_from: u64,
+    /// When what is long gone was forgotten last.
+    forgotten_at: Timestamp,
 }
 
 /// Waits for hints, at most a tick, and acts on them.
@@ -70,26 +94,71 @@ async fn hints(app: &App) {
     }
 }
 
-async fn round(app: &App, started: Timestamp) -> Result<(), ApiError> {
-    // Runners that were restarted together with this server get the time of a lease to take up their jobs again.
-    if app.now() >= started.plus_seconds(LEASE_SECONDS) {
-        lost_jobs(app).await?;
+impl Reconciler {
+    /// What one node at a time does for all.
+    async fn round(&mut self) -> Result<(), ApiError> {
+        let app = self.app.clone();
+        let Some(duty) = duties::hold(&app, DUTY).await? else { return Ok(()) };
+        if duty.gap_millis > DOWN_MILLIS {
+            self.quiet_since = self.quiet_since.max(duty.since);
+        }
+        if app.now() >= self.quiet_since.plus_seconds(LEASE_SECONDS) {
+            lost_jobs(&app, &duty).await?;
+        }
+        // Each whatever became of the one before: with the vault away there is still much to do.
+        let done = [
+            self.waiting_runs().await,
+            abandoned_plans(&app).await,
+            finished_logs(&app).await,
+            service::rewrap::go_on(&app).await,
+            self.expired().await,
+        ];
+        done.into_iter().collect()
     }
-    // Each whatever became of the one before: with the vault away there is still much to do.
-    let done = [waiting_runs(app).await, finished_logs(app).await, service::rewrap::go_on(app).await, expired(app).await];
-    done.into_iter().collect()
+
+    /// Admits runs whose hint was lost, a part of them in each round.
+    async fn waiting_runs(&mut self) -> Result<(), ApiError> {
+        let waiting = Query::of::<Run>().any_of("status", [Status::Pending, Status::Confirmed]).page(self.waiting_from, BATCH);
+        let waiting = self.app.store.list::<Run>(waiting).await?.items;
+        self.waiting_from = if waiting.len() as u64 == BATCH { self.waiting_from + BATCH } else { 0 };
+        // In the order in which they were queued, so that after an outage nobody is overtaken.
+        let mut seen: BTreeSet<Id<Workspace>> = BTreeSet::new();
+        for run in waiting.iter().filter(|run| seen.insert(run.workspace_id.clone())) {
+            runs::admit(&self.app, &run.workspace_id).await?;
+        }
+        Ok(())
+    }
+
+    async fn expired(&mut self) -> Result<(), ApiError> {
+        let (app, now) = (&self.app, self.app.now());
+        let sessions = app.store.list::<Session>(Query::of::<Session>().limit(BATCH)).await?.items;
+        let codes = app.store.list::<AuthorizationCode>(Query::of::<AuthorizationCode>().limit(BATCH)).await?.items;
+        let batch = sessions.iter().filter(|session| session.expires_at <= now).fold(Batch::new(), Batch::delete);
+        let batch = codes.iter().filter(|code| code.expires_at <= now).fold(batch, Batch::delete);
+        if !batch.is_empty() {
+            app.store.commit(batch).await?;
+        }
+        if now >= self.forgotten_at.plus_seconds(FORGET_SECONDS) {
+            service::agents::forget(app).await?;
+            service::nodes::forget(app).await?;
+            self.forgotten_at = now;
+        }
+        Ok(())
+    }
 }
 
-async fn lost_jobs(app: &App) -> Result<(), ApiError> {
+/// Starts plans again and ends applies whose runner is gone. The duty is checked in each commit: a node that was frozen while
+/// its duty went to another one changes nothing any more.
+async fn lost_jobs(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
     let claimed = app.store.list::<Job>(Query::of::<Job>().equals("status", "claimed").limit(BATCH)).await?.items;
-    for job in claimed.into_iter().filter(|job| is_given_up(job, app.now())) {
+    for job in claimed.into_iter().filter(|job| job.is_given_up(app.now())) {
         tracing::warn!(job = %job.id, run = %job.run_id, "the runner of a job is gone");
         let event = Event::RunnerLost { retry: job.attempts < MAX_PLAN_ATTEMPTS };
         let settled = match app.store.find::<Run>(job.run_id.as_str()).await? {
             Some(run) => service::states::settled(app, &run).await?,
             None => Batch::new(),
         };
-        match runs::step(app, &job.run_id, &event, None, Batch::new().check(&job).and(settled)).await {
+        match runs::step(app, &job.run_id, &event, None, Batch::new().check(duty).check(&job).and(settled)).await {
             // It came back, or ended, in between.
             Ok(_) | Err(ApiError::Refused(_)) => {}
             Err(error) => return Err(error),
@@ -98,20 +167,16 @@ async fn lost_jobs(app: &App) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn is_given_up(job: &Job, now: Timestamp) -> bool {
-    match job.phase {
-        Phase::Plan => job.is_lost(now),
-        Phase::Apply => job.is_lost(now.plus_seconds(-APPLY_GRACE_SECONDS)),
-    }
-}
-
-async fn waiting_runs(app: &App) -> Result<(), ApiError> {
-    let waiting = Query::of::<Run>().any_of("status", [Status::Pending, Status::Confirmed]).limit(BATCH);
-    let waiting = app.store.list::<Run>(waiting).await?.items;
-    // In the order in which they were queued, so that after an outage nobody is overtaken.
-    let mut seen: BTreeSet<Id<Workspace>> = BTreeSet::new();
-    for run in waiting.iter().filter(|run| seen.insert(run.workspace_id.clone())) {
-        runs::admit(app, &run.workspace_id).await?;
+/// Ends plans that lead to nothing and that nobody waits for any more.
+async fn abandoned_plans(app: &App) -> Result<(), ApiError> {
+    let queued = Query::of::<Run>().equals("status", Status::PlanQueued).limit(BATCH);
+    let deadline = app.now().plus_seconds(-SPECULATIVE_WAIT_SECONDS);
+    let is_abandoned = |run: &&Versioned<Run>| run.options.plan_only && run.created_at <= deadline;
+    for run in app.store.list::<Run>(queued).await?.items.iter().filter(is_abandoned) {
+        match runs::step(app, &run.id, &Event::CancelRequested, None, Batch::new()).await {
+            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -125,13 +190,4 @@ async fn finished_logs(app: &App) -> Result<(), ApiError> {
         }
     }
     Ok(())
-}
-
-async fn expired(app: &App) -> Result<(), ApiError> {
-    let now = app.now();
-    let sessions = app.store.list::<Session>(Query::of::<Session>().limit(BATCH)).await?.items;
-    let codes = app.store.list::<AuthorizationCode>(Query::of::<AuthorizationCode>().limit(BATCH)).await?.items;
-    let batch = sessions.iter().filter(|session| session.expires_at <= now).fold(Batch::new(), Batch::delete);
-    let batch = codes.iter().filter(|code| code.expires_at <= now).fold(batch, Batch::delete);
-    if batch.is_empty() { Ok(()) } else { Ok(app.store.commit(batch).await?) }
 }

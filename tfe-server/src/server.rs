@@ -26,7 +26,7 @@ use crate::{
     error::ApiError,
     health,
     http::{middleware as layers, peer::Peer, routes::Routes},
-    metrics, reconcile, ui,
+    metrics, reconcile, service, ui,
 };
 
 /// How long a client may take to send the head of a request.
@@ -85,13 +85,16 @@ impl Server {
         let _lock = self.lock;
         let reconciler = tokio::spawn(reconcile::run(self.app.clone(), shutdown.clone()));
         tokio::spawn(health::run(self.app.clone(), shutdown.clone()));
+        let node = tokio::spawn(service::nodes::run(self.app.clone(), shutdown.clone()));
         tokio::spawn(collect::run(self.app.clone(), shutdown.clone()));
         if let Some(runner) = self.runner {
-            runner.run(shutdown.clone()).await;
+            runner.run(shutdown.clone(), shutdown.clone()).await;
         }
         shutdown.cancelled().await;
-        if let Err(error) = reconciler.await {
-            tracing::error!(%error, "the reconciler ended badly");
+        for (name, ended) in [("reconciler", reconciler.await), ("node", node.await)] {
+            if let Err(error) = ended {
+                tracing::error!(name, %error, "a background loop ended badly");
+            }
         }
     }
 

@@ -149,6 +149,12 @@ impl<T> Versioned<T> {
     }
 }
 
+impl<T> AsRef<T> for Versioned<T> {
+    fn as_ref(&self) -> &T {
+        &self.record
+    }
+}
+
 impl<T> Deref for Versioned<T> {
     type Target = T;
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     event::{Event, Result as PhaseResult},
     machine::{Effect, FORCE_CANCEL_DELAY_SECONDS, Step},
-    queue::admissible,
+    queue::{admissible, is_superseded_by},
     status::{PhaseStatus, Status},
 };
 use crate::{
@@ -109,6 +109,8 @@ pub struct RunOptions {
     pub terraform_version: String,
     /// Whether the log is JSON lines.
     pub structured_log: bool,
+    /// The branch that the configuration comes from, if it comes from one.
+    pub branch: Option<String>,
 }
 
 /// A value given with a run; always an HCL expression, as the CLI sends it.
@@ -198,6 +200,7 @@ impl Default for RunOptions {
             allow_config_generation: false,
             terraform_version: "latest".to_owned(),
             structured_log: false,
+            branch: None,
         }
     }
 }

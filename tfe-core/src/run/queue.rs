@@ -15,6 +15,14 @@ pub fn admissible<'r>(workspace: &Workspace, waiting: impl IntoIterator<Item = &
     free.into_iter().chain(exclusive.into_iter().take(usize::from(is_free))).collect()
 }
 
+/// Whether a newer run makes this one pointless: both only look, at the same branch. Of two such runs only the newer
+/// one's answer is wanted.
+pub fn is_superseded_by(older: &Run, newer: &Run) -> bool {
+    let only_look = older.options.plan_only && newer.options.plan_only;
+    let same_branch = older.options.branch.is_some() && older.options.branch == newer.options.branch;
+    only_look && same_branch && older.workspace_id == newer.workspace_id && older.sequence < newer.sequence && !older.status.is_final()
+}
+
 /// Whether the run, once admitted, holds the workspace.
 pub(super) fn needs_workspace(run: &Run) -> bool {
     run.status == Status::Confirmed || !(run.options.plan_only || run.options.save_plan)

@@ -29,6 +29,23 @@ pub(crate) struct Instructions {
     pub(crate) spool_key: Secret,
     /// What snapshots are sealed for: the job's id.
     pub(crate) context: String,
+    /// What to do when the runner is gone; none to go on as if it were there.
+    #[serde(default)]
+    pub(crate) orphanage: Option<Orphanage>,
+}
+
+/// How a job comes home whose runner is gone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Orphanage {
+    /// The file that the runner has locked while it lives.
+    pub(crate) runner_lock: PathBuf,
+    /// How long the runner may be gone, in milliseconds.
+    pub(crate) patience_millis: u64,
+    /// The command of the courier.
+    pub(crate) courier: Vec<OsString>,
+    /// What the courier reads from its standard input.
+    #[serde(with = "exposed")]
+    pub(crate) letter: Secret,
 }
 
 /// An environment variable.
@@ -80,6 +97,9 @@ pub(crate) struct Done {
     pub(crate) stopped: bool,
     /// Why a step could not even be started.
     pub(crate) error: Option<String>,
+    /// Whether it was stopped since the runner was gone.
+    #[serde(default)]
+    pub(crate) orphaned: bool,
 }
 
 /// The processes at work, in `engine.json`, for whoever must clean up after a supervisor that died.

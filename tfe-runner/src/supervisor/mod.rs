@@ -12,6 +12,7 @@
 
 pub(crate) mod instructions;
 mod launch;
+pub(crate) mod orphan;
 pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod stages;
@@ -64,6 +65,13 @@ fn supervise() -> io::Result<()> {
     let instructions: Instructions = serde_json::from_str(&text)?;
     drop(text);
     let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(instructions.spool.join(LOCK))?;
-    let _lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
-    Supervision::new(&instructions)?.run()
+    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+    let watch = orphan::watch(&instructions);
+    let done = Supervision::new(&instructions)?.run();
+    drop(lock);
+    // What an apply left must reach the control plane, so somebody stays until it has.
+    if let Some(watch) = watch.filter(|_| instructions.is_apply) {
+        let _ = watch.join();
+    }
+    done
 }

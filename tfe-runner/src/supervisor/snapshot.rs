@@ -86,8 +86,9 @@ fn seal(key: &Key, context: &str, content: &[u8]) -> io::Result<Vec<u8>> {
     Ok([&nonce[..], &sealed].concat())
 }
 
-/// What [`seal`] sealed, if it is whole and of this job.
-pub(crate) fn open(key: &Secret, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
+/// The state in a sealed snapshot from the spool, if it is whole and of the job whose id is `context`. `key` is the base64 of
+/// the job's spool key.
+pub fn open(key: &Secret, context: &str, sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, text) = sealed.split_first_chunk::<NONCE_LENGTH>()?;
     let mut text = text.to_vec();
     decode_key(key)?.open(Nonce::from_random(*nonce), context.as_bytes(), &mut text).ok()?;

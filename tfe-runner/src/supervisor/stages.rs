@@ -24,7 +24,7 @@ use nix::{
 use super::{
     DONE, ENGINES, STATE,
     instructions::{Done, Engine, Engines, Instructions, Step, StepEnd, StepName},
-    launch,
+    launch, orphan,
     requests::{self, Stop},
     snapshot::Snapshots,
 };
@@ -80,6 +80,7 @@ impl<'i> Supervision<'i> {
             snapshots.finish()?;
         }
         self.done.stopped = self.stop.is_some();
+        self.done.orphaned = orphan::is_marked(&self.instructions.spool);
         write_durably(&self.instructions.spool.join(DONE), &serde_json::to_vec(&self.done)?)
     }
 

@@ -72,18 +72,19 @@ async fn archive(cache: &Cache, from: &Path, trust: &Trust) -> Result<Imported, 
     if release.platform != here {
         return Err(ToolError::Missing(format!("{name} is not for this machine; get the one that ends with {here}")));
     }
-    match &trust.sha256 {
-        Some(sha256) => {
-            obtain(cache, &Known { archive: Location::Path(from.to_owned()), sha256: sha256.to_ascii_lowercase() }, &release).await?
-        }
-        None => {
-            let beside = Location::Path(from.parent().unwrap_or(Path::new("/")).to_owned());
-            let flat = Layout { index: String::new(), files: "{file}".to_owned() };
-            let mirror = Mirror::new(beside).with_layout(release.kind, flat).with_keys(trust.keys.clone());
-            obtain(cache, &mirror, &release).await.map_err(|error| unsigned(error, &name))?
-        }
-    };
+    let source = vouched(from, trust, release.kind);
+    obtain(cache, source.as_ref(), &release).await.map_err(|error| if trust.sha256.is_none() { unsigned(error, &name) } else { error })?;
     Ok(Imported { releases: vec![release], skipped: Vec::new() })
+}
+
+/// The archive as a source: with its digest, or with the signed list of checksums beside it.
+fn vouched(from: &Path, trust: &Trust, kind: EngineKind) -> Box<dyn ToolSource> {
+    if let Some(sha256) = &trust.sha256 {
+        return Box::new(Known { archive: Location::Path(from.to_owned()), sha256: sha256.to_ascii_lowercase() });
+    }
+    let beside = Location::Path(from.parent().unwrap_or(Path::new("/")).to_owned());
+    let flat = Layout { index: String::new(), files: "{file}".to_owned() };
+    Box::new(Mirror::new(beside).with_layout(kind, flat).with_keys(trust.keys.clone()))
 }
 
 fn unsigned(error: ToolError, name: &str) -> ToolError {

@@ -175,7 +175,7 @@ struct Index {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Versions {
-    Named(std::collections::BTreeMap<String, serde::de::IgnoredAny>),
+    Named(serde_json::Map<String, serde_json::Value>),
     Listed(Vec<Listed>),
 }
 
@@ -188,7 +188,7 @@ impl Index {
     /// What cannot be compared is left out: early versions of other forms.
     fn versions(self) -> Vec<Version> {
         let names: Vec<String> = match self.versions {
-            Versions::Named(named) => named.into_keys().collect(),
+            Versions::Named(named) => named.into_iter().map(|(name, _)| name).collect(),
             Versions::Listed(listed) => listed.into_iter().map(|listed| listed.id).collect(),
         };
         names.iter().filter_map(|name| Version::parse(name).ok()).collect()

@@ -131,7 +131,7 @@ impl Tools {
                 let registered = Registered { kind, version: version.clone(), builds: builds.to_vec() };
                 self.fetch(&registered, kind, version, builds).await
             }
-            _ => self.from_sources(kind, wanted, &constraint).await,
+            _ => self.search(kind, wanted, &constraint).await,
         }
     }
 
@@ -174,7 +174,7 @@ impl Tools {
         }
     }
 
-    async fn from_sources(&self, kind: EngineKind, wanted: &str, constraint: &Constraint) -> Result<Program, ToolError> {
+    async fn search(&self, kind: EngineKind, wanted: &str, constraint: &Constraint) -> Result<Program, ToolError> {
         let mut problem = None;
         for source in self.sources.iter().filter(|_| self.cache.is_some()) {
             let fetched = match source.list(kind).await {

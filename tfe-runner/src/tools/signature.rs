@@ -1,4 +1,4 @@
-//! Detached OpenPGP signatures of lists of checksums.
+//! Detached `OpenPGP` signatures of lists of checksums.
 //!
 //! The library verifies mathematics; what a signature means is decided here: which keys count, that a signing key
 //! belongs to its primary key, was not revoked, and was valid at the time of the signature. That time, not today's,

@@ -38,6 +38,7 @@ pub(crate) struct Records {
     pub(crate) is_away: bool,
     pub(crate) interrupts: bool,
     pub(crate) is_over: bool,
+    pub(crate) late: HashMap<Id<Job>, Bytes>,
     tokens: u64,
 }
 
@@ -87,6 +88,14 @@ impl Control for MemoryControl {
             assignment.fencing_token = records.tokens;
             Ok(assignment.clone())
         })?
+    }
+
+    async fn leave(&self, _: &RunnerInfo) -> Result<(), ControlError> {
+        self.reached(|_| ())
+    }
+
+    async fn bring_late_state(&self, job: &Id<Job>, sealed: Bytes) -> Result<(), ControlError> {
+        self.reached(|records| drop(records.late.insert(job.clone(), sealed)))
     }
 
     async fn heartbeat(&self, ticket: &Ticket) -> Result<Directive, ControlError> {

@@ -73,10 +73,10 @@ impl Bench {
         self.control.with(|records| String::from_utf8_lossy(records.log.get(&job(phase)).unwrap()).into_owned())
     }
 
-    /// Waits until a directory holds nothing.
+    /// Waits until nothing of a job is in a directory.
     async fn until_empty(&self, name: &str) {
         let path = self.home.path().join(name);
-        self.until(|_| fs::read_dir(&path).unwrap().next().is_none().then_some(())).await;
+        self.until(|_| fs::read_dir(&path).unwrap().all(|entry| entry.unwrap().path().is_file()).then_some(())).await;
     }
 }
 
@@ -98,8 +98,9 @@ fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<
         tools: ToolSettings::default(),
         cli_config: None,
         concurrency: 2,
+        courier: None,
     };
-    tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new()))
+    tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()))
 }
 
 fn job(phase: Phase) -> Id<tfe_core::job::Job> {
@@ -215,12 +216,18 @@ async fn a_runner_that_comes_back_takes_up_what_it_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_runner_without_the_job_ends_its_engine_and_says_nothing() {
+async fn a_runner_without_the_job_interrupts_its_engine_and_brings_the_last_state() {
     let bench = Bench::start(SLOW);
     bench.applying().await;
     bench.control.with(|records| records.claimed.clear());
     bench.until_empty("spool").await;
     assert_eq!(bench.control.with(|records| records.outcomes.len()), 1, "only the plan was reported");
+    let sealed = bench.control.with(|records| records.late.remove(&job(Phase::Apply))).expect("the late state is brought");
+    let assignment = assignment(Phase::Apply);
+    let state = tfe_runner::open_snapshot(&assignment.spool_key, assignment.job.as_str(), &sealed).unwrap();
+    assert!(holds(&state, "first"));
+    // The interrupted resource was saved as tainted, which an engine that is killed cannot do.
+    assert!(holds(&state, "slow"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,7 +57,7 @@ pub(crate) fn release(vendor: &Vendor, kind: EngineKind, version: &str, archives
     let (program, platform) = (kind.program(), Platform::current());
     let named = archives.iter().map(|(suffix, archive)| (format!("{program}_{version}_{platform}{suffix}"), archive.clone()));
     let mut files: Files = named.collect();
-    let sums: String = files.iter().map(|(name, archive)| format!("{}  {name}\n", digest(archive))).collect();
+    let sums = files.iter().fold(String::new(), |sums, (name, archive)| sums + &format!("{}  {name}\n", digest(archive)));
     let suffix = if kind == EngineKind::Terraform { "sig" } else { "gpgsig" };
     files.insert(format!("{program}_{version}_SHA256SUMS.{suffix}"), vendor.sign(sums.as_bytes()));
     files.insert(format!("{program}_{version}_SHA256SUMS"), sums.into_bytes());

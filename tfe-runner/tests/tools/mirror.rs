@@ -15,7 +15,7 @@ async fn the_real_terraform_comes_out_of_a_mirror_and_works_offline_from_then_on
     let fetched = machine.tools().provide(Terraform, "latest", &[]).await.unwrap();
     assert_eq!((fetched.version.to_string(), said(&fetched.path)), (version.clone(), version.clone()));
     assert_eq!(mode(&fetched.path), 0o555);
-    assert_eq!(machine.cached(), [fetched.path.clone()], "nothing else is left of it");
+    assert_eq!(machine.cached(), std::slice::from_ref(&fetched.path), "nothing else is left of it");
     std::fs::remove_dir_all(machine.path("mirror")).unwrap();
     for wanted in ["latest", &version, "~> 1.0"] {
         assert_eq!(machine.offline().provide(Terraform, wanted, &[]).await.unwrap(), fetched);
@@ -56,11 +56,13 @@ async fn opentofu_comes_as_tar_or_as_zip() {
     assert_eq!(said(&both.tools().provide(Tofu, "latest", &[]).await.unwrap().path), "1.8.0");
 }
 
+/// What somebody does to a file, who may have keys of their own.
+type Change = fn(&mut Vec<u8>, &Vendor);
+
 /// Everything that somebody between the vendor and this machine can change is noticed, and nothing stays of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_changed_on_the_way_is_refused() {
     let stranger = Vendor::new();
-    type Change = fn(&mut Vec<u8>, &Vendor);
     let changes: [(&str, Change, &str); 6] = [
         ("amd64.zip", |zip, _| *zip.last_mut().unwrap() ^= 1, "but its vendor signed"),
         ("amd64.zip", |zip, _| *zip = zipped("terraform", &script("1.9.8 evil")), "but its vendor signed"),
@@ -82,7 +84,7 @@ async fn what_was_changed_on_the_way_is_refused() {
     refused(&machine, &terraform(&stranger, "1.9.8", "1.9.8"), "none of the keys made it").await;
     let machine = Machine::new();
     let mut unsigned = terraform(&machine.vendor, "1.9.8", "1.9.8");
-    unsigned.retain(|name, _| !name.ends_with(".sig"));
+    unsigned.retain(|name, _| !name.ends_with("SUMS.sig"));
     refused(&machine, &unsigned, "is not signed").await;
 }
 

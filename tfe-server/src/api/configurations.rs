@@ -44,11 +44,13 @@ struct NewConfiguration {
     auto_queue_runs: bool,
     speculative: bool,
     provisional: bool,
+    /// An addition of this server, until branches come from version control.
+    branch: Option<String>,
 }
 
 impl Default for NewConfiguration {
     fn default() -> Self {
-        Self { auto_queue_runs: true, speculative: false, provisional: false }
+        Self { auto_queue_runs: true, speculative: false, provisional: false, branch: None }
     }
 }
 
@@ -88,6 +90,7 @@ async fn create(context: Context, Path(id): Path<String>, Input(input): Input) -
         auto_queue_runs: wanted.auto_queue_runs,
         speculative: wanted.speculative,
         provisional: wanted.provisional,
+        branch: wanted.branch,
         source: "tfe-api".to_owned(),
         archive: None,
         error: None,

@@ -1,6 +1,7 @@
 //! The API, one file per resource. Each has the same parts in the same order: routes, attributes, handlers, rendering.
 
 mod account;
+mod agent_pools;
 mod applies;
 mod configurations;
 mod discovery;
@@ -8,6 +9,7 @@ mod engine_versions;
 mod health;
 mod initial_admin;
 mod keys;
+mod nodes;
 mod organizations;
 mod outputs;
 mod plans;
@@ -18,6 +20,7 @@ mod states;
 mod tags;
 mod tokens;
 mod variables;
+mod workers;
 mod workspace_lock;
 mod workspace_rendering;
 mod workspaces;
@@ -33,6 +36,9 @@ pub(crate) fn routes() -> Routes {
         .and(initial_admin::routes())
         .and(keys::routes())
         .and(engine_versions::routes())
+        .and(nodes::routes())
+        .and(agent_pools::routes())
+        .and(workers::routes())
         .and(account::routes())
         .and(tokens::routes())
         .and(organizations::routes())

@@ -23,7 +23,10 @@ use super::{account, applies, configurations, plans, workspace_rendering};
 use crate::{
     error::{ApiError, Reply},
     http::{body, context::Context, parameters::Parameters, respond, routes::Routes},
-    service::{assignments, runs},
+    service::{
+        assignments, runs,
+        waiting::{self, Waiting},
+    },
 };
 
 /// What `include` may name; `task_stages` and others are known and empty until those features exist.
@@ -89,8 +92,10 @@ struct Attributes<'r> {
     terraform_version: &'r str,
     trigger_reason: &'static str,
     variables: Option<Vec<RunVariable>>,
-    /// Why the run cannot go on at present, if a part of the system is what it waits for. An addition of this server.
+    /// Why the run cannot go on at present. An addition of this server.
     waiting_reason: Option<String>,
+    /// The id of what it waits for, if it is one thing. An addition of this server.
+    blocked_by: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -253,6 +258,7 @@ fn options(wanted: &NewRun, workspace: &Workspace, configuration: &Configuration
         terraform_version,
         // The remote backend prints lines as they are, so only the cloud integration gets JSON (contract 1.4).
         structured_log: is_cloud && workspace.settings.structured_run_output_enabled,
+        branch: configuration.branch.clone(),
     })
 }
 
@@ -289,9 +295,9 @@ pub(crate) async fn render(context: &Context, run: &Run, workspace: &Workspace) 
         Err(ApiError::Unavailable(_)) => None,
         variables => Some(variables?),
     };
-    let waiting_reason = context.app.health.hindrance(run.status);
+    let waiting = waiting::of(&context.app, run, workspace).await?;
     Ok(Resource::new("runs", &run.id)
-        .attributes(&Attributes { waiting_reason, ..attributes(run, now, may_apply, variables) })
+        .attributes(&attributes(run, now, may_apply, variables, waiting))
         .one("workspace", &Linkage::to("workspaces", &workspace.id))
         .one("plan", &Linkage::to("plans", &run.plan_id))
         .one("apply", &Linkage::to("applies", &run.apply_id))
@@ -304,7 +310,9 @@ pub(crate) async fn render(context: &Context, run: &Run, workspace: &Workspace) 
         .link("self", format!("/api/v2/runs/{}", run.id)))
 }
 
-fn attributes(run: &Run, now: Timestamp, may_apply: bool, variables: Option<Vec<RunVariable>>) -> Attributes<'_> {
+fn attributes(run: &Run, now: Timestamp, may_apply: bool, variables: Option<Vec<RunVariable>>, waiting: Option<Waiting>) -> Attributes<'_> {
+    let position_in_queue = waiting.as_ref().map_or(0, |waiting| waiting.position);
+    let (waiting_reason, blocked_by) = waiting.map_or((None, None), |waiting| (Some(waiting.reason), waiting.blocked_by));
     Attributes {
         actions: Actions {
             is_cancelable: run.allows(&Event::CancelRequested, now),
@@ -332,7 +340,7 @@ fn attributes(run: &Run, now: Timestamp, may_apply: bool, variables: Option<Vec<
             can_override_policy_check: may_apply,
         },
         plan_only: run.options.plan_only,
-        position_in_queue: 0,
+        position_in_queue,
         refresh: run.options.refresh,
         refresh_only: run.options.refresh_only,
         replace_addrs: &run.options.replace_addrs,
@@ -344,7 +352,8 @@ fn attributes(run: &Run, now: Timestamp, may_apply: bool, variables: Option<Vec<
         terraform_version: &run.options.terraform_version,
         trigger_reason: "manual",
         variables,
-        waiting_reason: None,
+        waiting_reason,
+        blocked_by,
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tfe_core::{
     access::{Permission, Scope},
+    agent::AgentPool,
     error::Invalid,
     id::Id,
     jsonapi::{self, Linkage, Resource},
@@ -92,7 +93,7 @@ fn own(context: &Context, id: &str) -> Result<Id<User>, ApiError> {
     context.user_id().filter(|own| own.as_str() == id).ok_or(ApiError::NotFound)
 }
 
-fn issue(context: &Context, owner: TokenOwner, input: &jsonapi::Input) -> Result<(Token, Secret), ApiError> {
+pub(crate) fn issue(context: &Context, owner: TokenOwner, input: &jsonapi::Input) -> Result<(Token, Secret), ApiError> {
     let wanted: Wanted = jsonapi::attributes(&input.attributes)?;
     let expires_at =
         match wanted.expired_at.as_deref() {
@@ -111,6 +112,11 @@ async fn visible(context: &Context, id: &str) -> Result<Versioned<Token>, ApiErr
         TokenOwner::Organization(organization) => {
             context.require(Permission::ManageOrganization, Scope { organization, workspace: None }).await?;
         }
+        TokenOwner::AgentPool(pool) => {
+            let pool: Versioned<AgentPool> = context.any(pool.as_str()).await?;
+            let scope = Scope { organization: &pool.organization_id, workspace: None };
+            context.require(Permission::ManageOrganization, scope).await?;
+        }
     }
     Ok(token)
 }
@@ -120,11 +126,11 @@ async fn of_organization(context: &Context, name: &str) -> Result<Option<Version
     Ok(context.app.store.find_by::<Token>("owner_id", organization.id.as_str()).await?)
 }
 
-fn with_secret(token: &Token, secret: &Secret) -> Resource {
+pub(crate) fn with_secret(token: &Token, secret: &Secret) -> Resource {
     render(token).attribute("token", secret.expose())
 }
 
-fn render(token: &Token) -> Resource {
+pub(crate) fn render(token: &Token) -> Resource {
     let attributes = json!({
         "created-at": token.created_at.to_string(),
         "last-used-at": token.last_used_at.map(|time| time.to_string()),
@@ -134,7 +140,7 @@ fn render(token: &Token) -> Resource {
     });
     let creator = match &token.owner {
         TokenOwner::User(id) => Some(Linkage::to("users", id)),
-        TokenOwner::Organization(_) => None,
+        TokenOwner::Organization(_) | TokenOwner::AgentPool(_) => None,
     };
     Resource::new("authentication-tokens", &token.id).attributes(&attributes).maybe("created-by", creator)
 }

@@ -102,7 +102,7 @@ pub(crate) async fn render(context: &Context, workspace: &Workspace) -> Result<R
         .maybe("locked-by", workspace.lock.as_ref().map(|lock| holder(&lock.holder, &organization.settings.name)))
         .maybe("current-state-version", workspace.current_state_version_id.as_ref().map(|id| Linkage::to("state-versions", id)))
         .maybe("current-configuration-version", None)
-        .maybe("agent-pool", None)
+        .maybe("agent-pool", workspace.settings.agent_pool_id.as_ref().map(|id| Linkage::to("agent-pools", id)))
         .maybe("ssh-key", None)
         .related("outputs", format!("/api/v2/workspaces/{}/current-state-version-outputs", workspace.id))
         .link("self", path)

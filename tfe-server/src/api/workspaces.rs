@@ -13,7 +13,7 @@ use tfe_core::{
 };
 use tfe_storage::{Batch, Direction, Query, Sort, StoreExt, Versioned};
 
-use super::{organizations, tags, workspace_rendering};
+use super::{agent_pools, organizations, tags, workspace_rendering};
 use crate::{
     error::{ApiError, Reply, taken},
     http::{body::Input, context::Context, parameters::Parameters, respond, routes::Routes},
@@ -102,6 +102,7 @@ async fn create(context: Context, Path(organization): Path<String>, Input(input)
         resource_count: 0,
     };
     let workspace = workspace.tagged(tags::from_relationships(&input)?, now)?;
+    agent_pools::require_usable(&context, &workspace).await?;
     app.store.commit(Batch::new().insert(&workspace)).await.map_err(taken)?;
     Ok(respond::created(&workspace_rendering::render(&context, &workspace).await?))
 }
@@ -133,6 +134,8 @@ async fn patch(context: &Context, workspace: &Workspace, Input(input): Input) ->
     };
     let tags = if input.names("tag-bindings") { Some(tags::from_relationships(&input)?) } else { None };
     let now = context.app.now();
+    let settings_after = settings(Some(&workspace.settings), &input.attributes)?;
+    agent_pools::require_usable(context, &Workspace { settings: settings_after, ..workspace.clone() }).await?;
     let changed = change(&context.app, workspace.id.as_str(), |mut workspace| {
         workspace.settings = settings(Some(&workspace.settings), &input.attributes)?;
         workspace.project_id = project.clone().unwrap_or(workspace.project_id);
@@ -197,6 +200,11 @@ fn settings(present: Option<&WorkspaceSettings>, sent: &Value) -> Result<Workspa
         && sent.get("execution-mode").is_none()
     {
         sent["execution-mode"] = if operations { "remote" } else { "local" }.into();
+    }
+    // Leaving agent mode leaves the pool, unless the client says what it wants of it.
+    let leaves_agents = sent.get("execution-mode").is_some_and(|mode| mode != "agent");
+    if leaves_agents && sent.get("agent-pool-id").is_none() && sent.is_object() {
+        sent["agent-pool-id"] = Value::Null;
     }
     let settings: WorkspaceSettings = jsonapi::patched(present, &sent)?;
     settings.check()?;

@@ -30,13 +30,15 @@ pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Fail
     let node = node_name(configuration)?;
     let settings = Settings {
         node: node.clone(),
+        worker_token: configuration.workers.token.clone(),
         watched_directory: Some(configuration.data_directory.clone()),
         initial_admin: configuration.initial_admin.clone(),
         public_url: configuration.public_url.clone(),
         tls: is_encrypted(configuration),
         ..Settings::default()
     };
-    let builder = Server::builder().backends(backends).runner(runner(configuration, node)?).settings(settings);
+    let builder = Server::builder().backends(backends).settings(settings);
+    let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node)?) } else { builder };
     Ok(builder.build().await?)
 }
 
@@ -79,20 +81,26 @@ fn node_name(configuration: &Configuration) -> Result<String, Failure> {
     if configuration.mode != Mode::External {
         return Ok(ONLY_NODE.to_owned());
     }
-    let path = configuration.data_directory.join("node");
+    kept_name(&configuration.data_directory, "node")
+}
+
+/// A name of that kind, made at the first start and kept in the data directory.
+pub(crate) fn kept_name(data_directory: &Path, kind: &str) -> Result<String, Failure> {
+    let path = data_directory.join(kind);
     if let Ok(name) = std::fs::read_to_string(&path)
         && !name.trim().is_empty()
     {
         return Ok(name.trim().to_owned());
     }
-    let name = format!("node-{}", tfe_core::id::random_text(&tfe_server::SystemEntropy, 8).to_lowercase());
+    let name = format!("{kind}-{}", tfe_core::id::random_text(&tfe_server::SystemEntropy, 8).to_lowercase());
     let draft = path.with_extension("new");
     std::fs::write(&draft, format!("{name}\n"))?;
     std::fs::rename(&draft, &path)?;
     Ok(name)
 }
 
-fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
+/// How a runner of that name works here.
+pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
     let program = std::env::current_exe()?;
     let runs = &configuration.runs;
     let cli_config = runs.cli_config.as_ref().map(std::fs::read_to_string).transpose();
@@ -106,6 +114,7 @@ fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, F
         tools: runs.tools.clone(),
         cli_config,
         concurrency: runs.concurrency,
+        courier: None,
     })
 }
 

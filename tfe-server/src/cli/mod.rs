@@ -10,6 +10,8 @@ mod options;
 mod sample;
 mod sealed;
 mod serve;
+mod tools;
+mod worker;
 
 use std::{
     io::{IsTerminal, Write},
@@ -34,6 +36,11 @@ pub(crate) enum Command {
     Demo(demo::Options),
     /// Serve until Ctrl-C.
     Serve(options::ServeOptions),
+    /// Take jobs of an installation on this machine, until Ctrl-C.
+    Worker(worker::Options),
+    /// Bring home a job whose worker has died; started by its supervisor.
+    #[command(hide = true)]
+    Courier,
     /// Show, explain or seal the configuration.
     Config {
         #[command(subcommand)]
@@ -43,6 +50,11 @@ pub(crate) enum Command {
     Doctor(doctor::Options),
     /// Move an installation to other backends.
     Migrate(migrate::Options),
+    /// See and import terraform and tofu.
+    Tools {
+        #[command(subcommand)]
+        command: tools::ToolsCommand,
+    },
     /// Change what opens the keyring.
     Keys {
         #[command(subcommand)]
@@ -55,6 +67,7 @@ Examples:
   tfe-server demo                                     see it work, then use it from your own directory
   tfe-server demo --once --data-dir /tmp/trial        apply the sample and exit; 0 only if it was applied
   tfe-server serve --data-dir /var/lib/tfe --listen 127.0.0.1:8443 --tls
+  tfe-server worker --server https://tfe.example.com  take jobs; the token in TFE_WORKER_TOKEN or TFE_AGENT_TOKEN
   tfe-server config default > tfe.toml                all settings, with their names in the environment
   tfe-server doctor --config tfe.toml                 what is good, and what to do about the rest
 
@@ -74,9 +87,12 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         match arguments.command {
             Command::Demo(options) => demo::run(options).await,
             Command::Serve(options) => serve::run(options).await,
+            Command::Worker(options) => worker::run(options).await,
+            Command::Courier => worker::courier().await,
             Command::Config { command } => config::run(command).await,
             Command::Doctor(options) => doctor::run(options).await,
             Command::Migrate(options) => migrate::run(options).await,
+            Command::Tools { command } => tools::run(command).await,
             Command::Keys { command } => keys::run(command).await,
         }
     });

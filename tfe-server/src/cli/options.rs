@@ -53,6 +53,9 @@ pub(crate) struct ServeOptions {
     /// A terraform CLI configuration for runs, such as one with a provider mirror
     #[arg(long, value_name = "FILE")]
     run_cli_config: Option<PathBuf>,
+    /// Run no jobs here; workers on this or other machines do
+    #[arg(long)]
+    no_worker: bool,
 }
 
 impl ConfigOptions {
@@ -108,13 +111,14 @@ impl ServeOptions {
         flags.extend(self.listen.map(|address| ("server.listen", address.to_string())));
         flags.extend(self.public_url.clone().map(|url| ("server.public_url", url)));
         flags.extend(self.concurrency.map(|number| ("capacity.concurrency", number.to_string())));
+        flags.extend(self.no_worker.then(|| ("worker.embedded", "false".to_owned())));
         flags.extend(self.tls.then(|| ("tls.self_made", "true".to_owned())));
         flags.extend((!tools.is_empty()).then(|| ("runs.tools_dirs", tools.join(":"))));
         Ok(flags)
     }
 }
 
-fn text(path: &std::path::Path) -> Result<String, Failure> {
+pub(super) fn text(path: &std::path::Path) -> Result<String, Failure> {
     let text = OsString::from(path).into_string();
     text.map_err(|path| format!("the path {} is not UTF-8; choose another", path.display()).into())
 }

@@ -51,6 +51,8 @@ pub struct Configuration {
     pub vault: Option<ExternalVault>,
     /// What this node runs, and how.
     pub runs: Runs,
+    /// Workers on other machines.
+    pub workers: Workers,
     /// Who may create the first administrator.
     pub initial_admin: crate::InitialAdmin,
     /// Where metrics are served; none for nowhere.
@@ -152,6 +154,21 @@ pub struct Runs {
     pub tools: ToolSettings,
     /// A CLI configuration for them.
     pub cli_config: Option<PathBuf>,
+}
+
+/// Workers on other machines, from both sides.
+#[derive(Debug, Clone, Default)]
+pub struct Workers {
+    /// Whether this server runs jobs itself.
+    pub is_embedded: bool,
+    /// What the installation's own workers join with.
+    pub token: Option<Secret>,
+    /// On a worker, the token of its agent pool.
+    pub agent_token: Option<Secret>,
+    /// On a worker, the servers.
+    pub servers: Vec<String>,
+    /// On a worker, an authority to trust.
+    pub authority: Option<PathBuf>,
 }
 
 /// Something that does not fit.

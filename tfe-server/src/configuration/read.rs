@@ -11,7 +11,7 @@ use tfe_runner::{
     tools::{Layout, ToolSettings},
 };
 
-use super::{Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, reader::Reader, show, sources::Gathered};
+use super::{Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, Workers, reader::Reader, show, sources::Gathered};
 use crate::InitialAdmin;
 
 const POSTGRES_PORT: u16 = 5432;
@@ -35,6 +35,7 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
     reader.require(mode != Mode::External || opens, "server.encryption_password", "in external mode without an external vault");
     services_of_later(reader);
     let (runs, initial_admin, metrics_port) = (runs(reader, &data_directory), initial_admin(reader), metrics_port(reader));
+    let workers = workers(reader);
     let log = reader.text("log.filter").unwrap_or_default();
     let Gathered { mistakes, warnings, .. } = std::mem::take(&mut reader.gathered);
     if !mistakes.is_empty() {
@@ -55,6 +56,7 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
         objects,
         vault,
         runs,
+        workers,
         initial_admin,
         metrics_port,
         log,
@@ -237,6 +239,17 @@ fn tool_sources(reader: &mut Reader, data_directory: &Path) -> ToolSettings {
         mirror: reader.text("runs.tools_mirror"),
         keys: reader.path("runs.tools_keys"),
         tofu_layout: Some(Layout { index: index.unwrap_or(vendors.index), files: files.unwrap_or(vendors.files) }),
+    }
+}
+
+fn workers(reader: &mut Reader) -> Workers {
+    let servers = reader.text("worker.servers").unwrap_or_default();
+    Workers {
+        is_embedded: reader.switch("worker.embedded"),
+        token: reader.secret("worker.token"),
+        agent_token: reader.secret("worker.agent_token"),
+        servers: servers.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+        authority: reader.path("worker.ca_cert_file"),
     }
 }
 

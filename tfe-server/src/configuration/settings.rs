@@ -220,6 +220,21 @@ pub const SETTINGS: &[Setting] = &[
         "RabbitMQ, as amqp://user:password@host:port; read, and used once nodes are coordinated through it",
     ),
     setting("capacity.concurrency", "TFE_CAPACITY_CONCURRENCY", Form::Number(1..=1_000), "4", "How many runs at once on this node"),
+    setting(
+        "worker.embedded",
+        "TFE_WORKER_EMBEDDED",
+        Form::Switch,
+        "true",
+        "Whether this server runs jobs itself; false leaves them to workers",
+    ),
+    secret(
+        "worker.token",
+        "TFE_WORKER_TOKEN",
+        "What workers on other machines join with, the same on servers and workers; without it a server takes none",
+    ),
+    secret("worker.agent_token", "TFE_AGENT_TOKEN", "On a worker, the token of the agent pool whose jobs it takes, instead"),
+    text("worker.servers", "TFE_WORKER_SERVERS", "", "On a worker, the servers of the installation, separated by commas"),
+    path("worker.ca_cert_file", "TFE_WORKER_CA_CERT_FILE", "On a worker, an authority that is trusted besides the system's, PEM"),
     path(
         "runs.work_dir",
         "TFE_WORK_DIR",

@@ -3,7 +3,14 @@
 mod disk;
 mod report;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tfe_core::run::Status;
 use tokio::sync::watch;
@@ -30,13 +37,14 @@ const DISK: &str = "disk";
 pub struct Health {
     report: Arc<watch::Sender<Option<Report>>>,
     disk: Option<Arc<Disk>>,
+    draining: Arc<AtomicBool>,
 }
 
 impl Health {
     /// No report yet. The directory is the one whose free space matters to this node.
     pub(crate) fn new(directory: Option<PathBuf>) -> Self {
         let disk = directory.map(|directory| Arc::new(Disk::new(directory)));
-        Self { report: Arc::new(watch::channel(None).0), disk }
+        Self { report: Arc::new(watch::channel(None).0), disk, draining: Arc::default() }
     }
 
     /// The newest report, if the first round has ended.
@@ -72,11 +80,17 @@ impl Health {
         report.as_ref()?.checks.iter().find(|check| check.name == DISK)?.reason.clone()
     }
 
-    /// Says in every later report that this node takes no new work.
-    pub(crate) fn drain(&self) {
+    /// Whether this node takes no new work, since it ends or an operator wants it so.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Says in every later report whether this node takes new work.
+    pub(crate) fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
         self.report.send_modify(|report| {
             if let Some(report) = report {
-                report.draining = true;
+                report.draining = draining;
             }
         });
     }
@@ -94,10 +108,10 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         for check in &checks {
             tell(previous.as_ref(), check);
         }
-        let draining = shutdown.is_cancelled();
+        let draining = app.health.is_draining();
         app.health.report.send_replace(Some(Report { node: app.settings.node.clone(), draining, checks }));
         tokio::select! {
-            () = shutdown.cancelled() => return app.health.drain(),
+            () = shutdown.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
         }
     }

@@ -63,6 +63,14 @@ impl Context {
         }
     }
 
+    /// "Not found" unless the caller may do everything everywhere.
+    pub(crate) fn require_site_admin(&self) -> Result<(), ApiError> {
+        match self.subject {
+            Subject::User { site_admin: true, .. } => Ok(()),
+            _ => Err(ApiError::NotFound),
+        }
+    }
+
     /// Whether the caller may do it.
     pub(crate) async fn may(&self, permission: Permission, scope: Scope<'_>) -> Result<bool, ApiError> {
         Ok(access::allows(&self.subject, self.role(scope.organization).await?, permission, scope))
@@ -121,14 +129,6 @@ impl Context {
     /// "Not found" unless the caller may do it.
     pub(crate) async fn require(&self, permission: Permission, scope: Scope<'_>) -> Result<(), ApiError> {
         if self.may(permission, scope).await? { Ok(()) } else { Err(ApiError::NotFound) }
-    }
-
-    /// "Not found" unless the caller is a site administrator.
-    pub(crate) fn require_site_admin(&self) -> Result<(), ApiError> {
-        match self.subject {
-            Subject::User { site_admin: true, .. } => Ok(()),
-            _ => Err(ApiError::NotFound),
-        }
     }
 
     /// "Not found" unless the caller may do it in this workspace.

@@ -1,4 +1,5 @@
-//! The control plane as runners see it, in-process: who has which job, and what their reports do.
+//! The control plane as runners see it: who has which job, and what their reports do. Runners in this process call it
+//! directly, others through `api/workers`.
 //!
 //! Each call names the job, the fencing token and the run token. A call of someone who lost the job ends with
 //! [`ControlError::Fenced`], also when the loss happens while the call is on its way: what it writes is committed
@@ -11,11 +12,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use futures::StreamExt;
 use tfe_core::{
+    agent::FLEET,
     blob::Blob,
     configuration::ConfigurationVersion,
     id::Id,
-    job::{Job, JobStatus},
-    run::{Effect, Event, Phase, PhaseResult, Run},
+    job::{Job, JobStatus, Lease},
+    run::{Effect, Event, PhaseResult, Run},
     secret::Secret,
     state_version::StateVersion,
     workspace::Workspace,
@@ -23,25 +25,35 @@ use tfe_core::{
 use tfe_runner::{
     control::{ByteStream, Control, ControlError, Ticket},
     job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
+    open_snapshot,
 };
-use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
+use tfe_storage::{Batch, Error, StoreExt, Versioned};
+use tokio::time::Instant;
 
-use super::{assignments, logs, runs, states, tokens};
+use super::{
+    agents, assignments, logs, runs,
+    states::{self, Arrival},
+    tokens, waiting,
+};
 use crate::{app::App, error::ApiError};
 
-/// Most queued jobs that one claim looks at.
-const MAX_QUEUED: u64 = 100;
 /// Largest artifact of a plan.
 const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 /// How long a runner waits before it asks again while a part of the system does not work.
 const RECOVERY_WAIT: Duration = Duration::from_millis(500);
+/// How long a waiting runner goes without looking by itself: what a notice that was lost costs.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a call is decided anew because the job changed in between.
 const MAX_ATTEMPTS: u32 = 20;
 
-/// The door for runners in the same process.
+/// The door for the runners of one queue.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalControl {
     app: App,
+    /// Whose jobs are given out.
+    queue: String,
+    /// From where the runner calls; none for one in this process.
+    address: Option<String>,
 }
 
 /// A job whose ticket was checked, and its run.
@@ -51,16 +63,19 @@ struct Held {
 }
 
 impl LocalControl {
+    /// For the installation's own runner in this process.
     pub(crate) fn new(app: App) -> Self {
-        Self { app }
+        Self { app, queue: FLEET.to_owned(), address: None }
     }
 
-    /// Takes the first queued job that nobody else is faster for: applies before plans, then by age.
+    /// For a runner elsewhere that may take the jobs of a queue.
+    pub(crate) fn of_queue(app: App, queue: String, address: String) -> Self {
+        Self { app, queue, address: Some(address) }
+    }
+
+    /// Takes the first queued job that nobody else is faster for.
     async fn try_claim(&self, runner: &RunnerInfo) -> Result<Option<Assignment>, ApiError> {
-        let queued = Query::of::<Job>().equals("status", "queued").limit(MAX_QUEUED);
-        let mut queued = self.app.store.list::<Job>(queued).await?.items;
-        queued.sort_by_key(|job| (job.phase != Phase::Apply, job.created_at));
-        for job in queued {
+        for job in waiting::order(&self.app, &self.queue).await? {
             if let Some(assignment) = self.take(runner, &job).await? {
                 return Ok(Some(assignment));
             }
@@ -85,7 +100,8 @@ impl LocalControl {
 
     async fn try_adopt(&self, runner: &RunnerInfo, id: &Id<Job>) -> Result<Option<Assignment>, ApiError> {
         let Some(job) = self.app.store.find::<Job>(id.as_str()).await? else { return Ok(None) };
-        let is_ours = job.status == JobStatus::Claimed && job.lease.as_ref().is_some_and(|lease| lease.holder == runner.name);
+        let holds = |lease: &Lease| lease.holder == runner.name;
+        let is_ours = job.status == JobStatus::Claimed && job.queue == self.queue && job.lease.as_ref().is_some_and(holds);
         let Some(run) = self.app.store.find::<Run>(job.run_id.as_str()).await?.filter(|_| is_ours) else { return Ok(None) };
         let token = tokens::new_secret(&self.app);
         let mut adopted = job.record.clone().claimed(&runner.name, self.app.now());
@@ -155,16 +171,45 @@ impl LocalControl {
 #[async_trait]
 impl Control for LocalControl {
     async fn claim(&self, runner: &RunnerInfo, wait: Duration) -> Result<Option<Assignment>, ControlError> {
-        let mut watch = self.app.signals.watch(runs::JOBS_TOPIC);
-        if !self.app.health.takes_work() {
-            watch.changed(wait.min(RECOVERY_WAIT)).await;
-            return Ok(None);
+        if self.app.health.is_draining() {
+            tokio::time::sleep(wait.min(RECOVERY_WAIT)).await;
+            return Err(unavailable("this node takes no new work; ask another one"));
         }
-        if let Some(assignment) = self.try_claim(runner).await.map_err(refused)? {
-            return Ok(Some(assignment));
+        agents::note(&self.app, &self.queue, runner, self.address.as_deref()).await.map_err(refused)?;
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut watch = self.app.signals.watch(runs::JOBS_TOPIC);
+            let interval = if self.app.health.takes_work() {
+                if let Some(assignment) = self.try_claim(runner).await.map_err(refused)? {
+                    return Ok(Some(assignment));
+                }
+                LOOK_INTERVAL
+            } else {
+                RECOVERY_WAIT
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.app.health.is_draining() {
+                return Ok(None);
+            }
+            watch.changed(left.min(interval)).await;
         }
-        watch.changed(wait).await;
-        self.try_claim(runner).await.map_err(refused)
+    }
+
+    async fn leave(&self, runner: &RunnerInfo) -> Result<(), ControlError> {
+        agents::note_leaving(&self.app, &self.queue, &runner.name).await.map_err(refused)
+    }
+
+    async fn bring_late_state(&self, job: &Id<Job>, sealed: Bytes) -> Result<(), ControlError> {
+        let job = self.app.store.find::<Job>(job.as_str()).await.map_err(unavailable)?;
+        // A job that is not over yet may still be adopted, and its state comes with it.
+        let job = job.filter(|job| job.queue == self.queue && job.status == JobStatus::Finished).ok_or(ControlError::Fenced)?;
+        let key = self.app.vault.open(&Job::SPOOL_KEY.context(&job.id), &job.spool_key).await.map_err(|error| refused(error.into()))?;
+        let state = open_snapshot(&Secret::from(STANDARD.encode(&*key)), job.id.as_str(), &sealed);
+        let state = state.ok_or_else(|| ControlError::Refused("the snapshot is damaged, or not of this job".to_owned()))?;
+        let run = self.app.store.find::<Run>(job.run_id.as_str()).await.map_err(unavailable)?.ok_or(ControlError::Fenced)?;
+        states::save_from_run(&self.app, &run, state.into(), Arrival::Late).await.map_err(refused)?;
+        tracing::info!(run = %run.id, "the last state of a run that was given up has arrived");
+        Ok(())
     }
 
     async fn adopt(&self, runner: &RunnerInfo, job: &Id<Job>) -> Result<Assignment, ControlError> {
@@ -179,13 +224,15 @@ impl Control for LocalControl {
 
     async fn await_directive(&self, ticket: &Ticket, wait: Duration) -> Result<Directive, ControlError> {
         let run = self.held(ticket).await?.run;
-        let mut watch = self.app.signals.watch(&runs::run_topic(&run.id));
-        match directive(&self.held(ticket).await?.run) {
-            Directive::Continue => {
-                watch.changed(wait).await;
-                Ok(directive(&self.held(ticket).await?.run))
+        let deadline = Instant::now() + wait;
+        loop {
+            let mut watch = self.app.signals.watch(&runs::run_topic(&run.id));
+            let directive = directive(&self.held(ticket).await?.run);
+            let left = deadline.saturating_duration_since(Instant::now());
+            if directive != Directive::Continue || left.is_zero() {
+                return Ok(directive);
             }
-            directive => Ok(directive),
+            watch.changed(left.min(LOOK_INTERVAL)).await;
         }
     }
 
@@ -240,7 +287,7 @@ impl Control for LocalControl {
 
     async fn save_state(&self, ticket: &Ticket, content: Bytes) -> Result<(), ControlError> {
         let held = self.held(ticket).await?;
-        states::save_from_run(&self.app, &held.run, content).await.map_err(refused)
+        states::save_from_run(&self.app, &held.run, content, Arrival::InTime).await.map_err(refused)
     }
 
     async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), ControlError> {

@@ -1,9 +1,12 @@
 //! What needs several records at once or is asked for from several places. Handlers, loops and the runner's door
 //! call these; none of them knows HTTP.
 
+pub(crate) mod agents;
 pub(crate) mod assignments;
 pub(crate) mod control;
+pub(crate) mod duties;
 pub(crate) mod logs;
+pub(crate) mod nodes;
 pub(crate) mod passwords;
 pub(crate) mod rewrap;
 pub(crate) mod runs;
@@ -12,6 +15,7 @@ pub(crate) mod state_reader;
 pub(crate) mod states;
 pub(crate) mod tokens;
 pub(crate) mod versions;
+pub(crate) mod waiting;
 pub(crate) mod workspaces;
 
 use tfe_core::run::{Phase, Run};

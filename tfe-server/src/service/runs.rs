@@ -10,8 +10,8 @@ use tfe_core::{
     error::Refused,
     event::RunEvent,
     id::Id,
-    job::{Job, JobStatus},
-    run::{Effect, Event, Phase, PhaseRecord, Run, RunOptions, RunVariable, Status, admissible},
+    job::{Job, JobStatus, Priority},
+    run::{Effect, Event, Phase, PhaseRecord, Run, RunOptions, RunVariable, Status, admissible, is_superseded_by},
     user::User,
     workspace::{Lock, LockHolder, Workspace},
 };
@@ -87,6 +87,7 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
             Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
+                end_superseded(app, &run).await?;
                 // The run is queued; if it cannot begin now, since the vault is away, the reconciler lets it later.
                 if let Err(error) = admit(app, workspace).await {
                     tracing::warn!(run = %run.id, error = chain(&error), "a run waits");
@@ -107,13 +108,33 @@ async fn version(app: &App, workspace: &Id<Workspace>, wanted: &str) -> Result<S
 /// Lets the waiting runs of a workspace go on whose turn it is.
 pub(crate) async fn admit(app: &App, workspace: &Id<Workspace>) -> Result<(), ApiError> {
     let Some(current) = app.store.find::<Workspace>(workspace.as_str()).await? else { return Ok(()) };
-    let waiting =
-        Query::of::<Run>().equals("workspace_id", workspace).any_of("status", [Status::Pending, Status::Confirmed]).limit(MAX_WAITING);
-    let waiting = app.store.list::<Run>(waiting).await?.items;
+    let waiting = waiting(app, workspace).await?;
     let turn = admissible(&current, waiting.iter().map(|run| &run.record));
     for run in turn {
         match step(app, &run.id, &Event::Admitted, None, Batch::new()).await {
             // Somebody else admitted it, cancelled it, or took the workspace.
+            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The runs that wait for a workspace.
+pub(crate) async fn waiting(app: &App, workspace: &Id<Workspace>) -> Result<Vec<Versioned<Run>>, ApiError> {
+    let waiting = Query::of::<Run>().equals("workspace_id", workspace).any_of("status", [Status::Pending, Status::Confirmed]);
+    Ok(app.store.list::<Run>(waiting.limit(MAX_WAITING)).await?.items)
+}
+
+/// Ends the older runs that a new one makes pointless.
+async fn end_superseded(app: &App, newer: &Run) -> Result<(), ApiError> {
+    if newer.options.branch.is_none() {
+        return Ok(());
+    }
+    let open = [Status::Pending, Status::PlanQueued, Status::Planning];
+    let older = Query::of::<Run>().equals("workspace_id", &newer.workspace_id).any_of("status", open).limit(MAX_WAITING);
+    for run in app.store.list::<Run>(older).await?.items.iter().filter(|run| is_superseded_by(run, newer)) {
+        match step(app, &run.id, &Event::CancelRequested, None, Batch::new()).await {
             Ok(_) | Err(ApiError::Refused(_)) => {}
             Err(error) => return Err(error),
         }
@@ -202,12 +223,16 @@ async fn new_job(app: &App, run: &Run, phase: Phase) -> Result<Job, ApiError> {
     let mut key = [0_u8; tfe_core::cipher::KEY_LENGTH];
     app.entropy.fill(&mut key);
     let id = app.new_id::<Job>();
+    let workspace = app.store.find::<Workspace>(run.workspace_id.as_str()).await?.ok_or(ApiError::NotFound)?;
     let spool_key = app.vault.seal(&Job::SPOOL_KEY.context(&id), &key).await?;
     Ok(Job {
         id,
         created_at: app.now(),
         run_id: run.id.clone(),
         workspace_id: run.workspace_id.clone(),
+        organization_id: run.organization_id.clone(),
+        queue: workspace.settings.queue().to_owned(),
+        priority: Priority::of(phase, run),
         phase,
         status: JobStatus::Queued,
         fencing_token: 0,
@@ -228,6 +253,7 @@ async fn announce(app: &App, run: &Run, effects: &[Effect]) {
     app.signals.notify(&log_topic(run.plan_id.as_str()));
     app.signals.notify(&log_topic(run.apply_id.as_str()));
     if effects.iter().any(|effect| matches!(effect, Effect::Dispatch(_))) {
+        // One topic for all queues: a worker that looks in vain has lost a query.
         app.signals.notify(JOBS_TOPIC);
     }
     if effects.contains(&Effect::Release) {

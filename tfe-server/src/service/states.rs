@@ -111,15 +111,24 @@ async fn commit_content(app: &App, id: &str, blob: &Blob, file: &Result<StateFil
     Err(ApiError::busy())
 }
 
+/// When a snapshot of a run comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// While the run applies and holds the workspace.
+    InTime,
+    /// After its worker was given up and the run ended.
+    Late,
+}
+
 /// Stores a snapshot that a run made while it applied. A run has one state version, which the newest snapshot fills.
-pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes) -> Result<(), ApiError> {
+pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes, arrival: Arrival) -> Result<(), ApiError> {
     let file = StateFile::parse(&content)?;
     let parts = stream::iter([Ok(content)]).boxed();
     if stored_serial(app, run).await?.is_some_and(|stored| stored >= file.serial) {
         return Ok(());
     }
     let blob = app.blobs.put(app.new_id(), app.now(), parts, app.settings.max_state_bytes).await?;
-    let saved = commit_snapshot(app, run, &blob, &file).await;
+    let saved = commit_snapshot(app, run, &blob, &file, arrival).await;
     match &saved {
         Ok(Some(replaced)) => {
             // The state is saved; an old object that stays is collected later.
@@ -132,17 +141,25 @@ pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes) -> Resul
 }
 
 /// Commits a snapshot; gives the content that it replaced.
-async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile) -> Result<Option<Id<Blob>>, ApiError> {
+async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile, arrival: Arrival) -> Result<Option<Id<Blob>>, ApiError> {
     for _ in 0..MAX_ATTEMPTS {
         let workspace = app.store.find::<Workspace>(run.workspace_id.as_str()).await?.ok_or(ApiError::NotFound)?;
-        if workspace.current_run_id.as_ref() != Some(&run.id) {
-            return Err(Refused::because("the run does not hold the workspace any more").into());
+        let own = of_run(app, run).await?;
+        match arrival {
+            Arrival::InTime if workspace.current_run_id.as_ref() != Some(&run.id) => {
+                return Err(Refused::because("the run does not hold the workspace any more").into());
+            }
+            Arrival::Late => require_untouched(app, &workspace, run, own.as_deref()).await?,
+            Arrival::InTime => {}
         }
         let mut batch = Batch::new().insert(blob);
-        let own = of_run(app, run).await?;
         let next = match &own {
             Some(version) => filled(version.record.clone(), blob, file),
-            None => filled(StateVersion { intermediate: true, ..empty(app, &workspace, Some(run.id.clone())) }, blob, file),
+            None => filled(
+                StateVersion { intermediate: arrival == Arrival::InTime, ..empty(app, &workspace, Some(run.id.clone())) },
+                blob,
+                file,
+            ),
         };
         let next = StateVersion { serial: file.serial, lineage: file.lineage.clone(), md5: blob.md5.clone(), ..next };
         let replaced = own.as_ref().and_then(|version| version.content.clone());
@@ -162,6 +179,20 @@ async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile) ->
         }
     }
     Err(ApiError::busy())
+}
+
+/// A late state follows what the run began with, so nobody may have written another one since, nor be about to.
+async fn require_untouched(app: &App, workspace: &Workspace, run: &Run, own: Option<&StateVersion>) -> Result<(), ApiError> {
+    if workspace.current_run_id.is_some() || workspace.lock.is_some() {
+        return Err(Refused::because("another run or person has the workspace now").into());
+    }
+    let current = current(app, workspace).await?;
+    let began = run.apply.reached.get("running").copied();
+    let is_untouched = match &current {
+        None => true,
+        Some(current) => own.is_some_and(|own| own.id == current.id) || began.is_some_and(|began| current.created_at < began),
+    };
+    if is_untouched { Ok(()) } else { Err(Refused::because("the workspace has another state since").into()) }
 }
 
 /// What marks the state of a run as its last word, for the commit that ends the run.

@@ -1,8 +1,10 @@
 //! Bearer tokens: made once, kept as digests, found by digest.
 
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use tfe_core::{
     access::Subject,
+    agent::FLEET,
     id::random_text,
     job::Job,
     secret::Secret,
@@ -27,6 +29,7 @@ pub(crate) fn issue(app: &App, owner: TokenOwner, description: &str, expires_at:
     let owner_id = match &owner {
         TokenOwner::User(id) => id.to_string(),
         TokenOwner::Organization(id) => id.to_string(),
+        TokenOwner::AgentPool(id) => id.to_string(),
     };
     let token = Token {
         id: app.new_id(),
@@ -68,9 +71,26 @@ pub(crate) async fn authenticate(app: &App, secret: &str) -> Result<Option<Subje
             user.map(|user| Subject::User { id: user.id.clone(), site_admin: user.site_admin })
         }
         TokenOwner::Organization(id) => Some(Subject::Organization(id.clone())),
+        // An agent's token opens the door for agents only.
+        TokenOwner::AgentPool(_) => None,
     };
     note_use(app, &token).await;
     Ok(subject)
+}
+
+/// Whose jobs the bearer of a worker's token may take: the installation's, or those of an agent pool.
+pub(crate) async fn authenticate_worker(app: &App, secret: &str) -> Result<Option<String>, ApiError> {
+    let digest = digest(secret);
+    if let Some(fleet) = &app.settings.worker_token
+        && bool::from(self::digest(fleet.expose()).as_bytes().ct_eq(digest.as_bytes()))
+    {
+        return Ok(Some(FLEET.to_owned()));
+    }
+    let Some(token) = app.store.find_by::<Token>("digest", &digest).await? else { return Ok(None) };
+    let is_expired = token.expires_at.is_some_and(|end| end <= app.now());
+    let TokenOwner::AgentPool(pool) = &token.owner else { return Ok(None) };
+    note_use(app, &token).await;
+    Ok((!is_expired).then(|| pool.to_string()))
 }
 
 /// The token that a runner has while it works on a job speaks for the job's run.

@@ -26,7 +26,7 @@ pub(crate) async fn resolve(app: &App, engine: Engine, wanted: &str) -> Result<S
 
 /// The registered version of this exact name.
 pub(crate) async fn named(app: &App, engine: Engine, version: &str) -> Result<Option<Versioned<EngineVersion>>, ApiError> {
-    let query = Query::of::<EngineVersion>().equals("engine", name(engine)).equals("version", version).limit(1);
+    let query = Query::of::<EngineVersion>().equals("engine", name(engine)).equals("name", version).limit(1);
     Ok(app.store.list::<EngineVersion>(query).await?.items.pop())
 }
 

@@ -70,6 +70,7 @@ impl TestServer {
                 tools: ToolSettings { cache: Some(directory.path().join("data/tools")), ..ToolSettings::default() },
                 cli_config: None,
                 concurrency: 4,
+                courier: None,
             });
         }
         let server = builder.build().await.unwrap();

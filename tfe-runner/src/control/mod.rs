@@ -1,5 +1,8 @@
 //! What a job needs of the control plane, as a trait: in-process, or over HTTP.
 
+mod http;
+pub mod wire;
+
 use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
@@ -7,6 +10,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use tfe_core::{id::Id, job::Job, run::Run};
 
+pub use self::http::{HttpControl, HttpControlError};
 use crate::job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo};
 
 /// A stream of bytes that may fail on the way.
@@ -47,8 +51,15 @@ pub trait Control: Debug + Send + Sync + 'static {
     /// Takes a queued job, waiting up to `wait` for one.
     async fn claim(&self, runner: &RunnerInfo, wait: Duration) -> Result<Option<Assignment>, ControlError>;
 
+    /// Says that this runner takes no more jobs, so that nobody counts on it.
+    async fn leave(&self, runner: &RunnerInfo) -> Result<(), ControlError>;
+
     /// Takes up again, under a new token, a job that this runner (by name) claimed before it was restarted.
     async fn adopt(&self, runner: &RunnerInfo, job: &Id<Job>) -> Result<Assignment, ControlError>;
+
+    /// Brings the last state of an apply that was given up in the meantime, as sealed in the spool. It is taken if nothing has
+    /// changed the workspace's state since, else refused; either way it need not be sent again.
+    async fn bring_late_state(&self, job: &Id<Job>, sealed: Bytes) -> Result<(), ControlError>;
 
     /// Renews the lease and asks what to do.
     async fn heartbeat(&self, ticket: &Ticket) -> Result<Directive, ControlError>;

@@ -1,0 +1,83 @@
+//! What a supervisor does when its runner is gone.
+//!
+//! A runner that is restarted takes up its jobs again, so for a moment nothing is done. After that a plan is worthless,
+//! since it is made again elsewhere. An apply is not: it is interrupted, which lets it save what it has, and a courier
+//! brings home what came of it. The courier does what the runner would have done, for this one job.
+
+use std::{
+    fs, io,
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::{
+    instructions::{Instructions, Orphanage},
+    requests::{self, Stop},
+};
+
+/// The file that a living runner has locked, in the directory of all its jobs.
+pub(crate) const RUNNER_LOCK: &str = "runner.lock";
+/// The mark of a job whose runner is gone.
+const MARK: &str = "orphaned";
+/// How often the runner's lock is looked at.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Whether the job's runner was given up.
+pub(crate) fn is_marked(spool: &Path) -> bool {
+    spool.join(MARK).exists()
+}
+
+/// Watches over the runner from a thread of its own, for as long as the work goes on.
+pub(crate) fn watch(instructions: &Instructions) -> Option<thread::JoinHandle<()>> {
+    let orphanage = instructions.orphanage.clone()?;
+    let (spool, is_apply) = (instructions.spool.clone(), instructions.is_apply);
+    Some(thread::spawn(move || {
+        if !until_orphaned(&orphanage, &spool) {
+            return;
+        }
+        let stop = if is_apply { Stop::Interrupt } else { Stop::Kill };
+        // Should marking fail, the disk is full; the courier finds out what can still be done.
+        let _ = fs::write(spool.join(MARK), []).and_then(|()| requests::make(&spool, stop));
+        if is_apply {
+            let _ = send_courier(&orphanage);
+        }
+    }))
+}
+
+/// Waits until the runner has been gone for its time. False once the job's directory is gone, since then all is done.
+fn until_orphaned(orphanage: &Orphanage, spool: &Path) -> bool {
+    let patience = Duration::from_millis(orphanage.patience_millis);
+    let mut gone_since = None;
+    while spool.exists() {
+        if is_locked(&orphanage.runner_lock) {
+            gone_since = None;
+        } else if gone_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+            return true;
+        }
+        thread::sleep(INTERVAL);
+    }
+    false
+}
+
+fn is_locked(path: &Path) -> bool {
+    let Ok(file) = fs::OpenOptions::new().write(true).open(path) else { return false };
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+}
+
+/// Starts a courier and hands it what it needs over a pipe.
+fn send_courier(orphanage: &Orphanage) -> io::Result<()> {
+    let (program, arguments) = orphanage.courier.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let mut input = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    input.write_all(orphanage.letter.expose().as_bytes())?;
+    drop(input);
+    // The supervisor stays until its courier is done, so that no zombie does.
+    child.wait().map(drop)
+}
