@@ -94,6 +94,15 @@ pub struct Run {
     /// Why it failed, where the log does not say.
     #[serde(default)]
     pub error_message: Option<String>,
+    /// Why it waits, if it does.
+    #[serde(default)]
+    pub waiting_reason: Option<String>,
+    /// Its place in the queue, 1 for the next; 0 if it waits in none.
+    #[serde(default)]
+    pub position_in_queue: u64,
+    /// The id of what it waits for, if that is one thing.
+    #[serde(default)]
+    pub blocked_by: Option<String>,
     /// What can be done with it now.
     #[serde(default)]
     pub actions: RunActions,
@@ -106,6 +115,46 @@ pub struct Run {
     /// Its workspace.
     #[serde(default)]
     pub workspace_id: Option<String>,
+}
+
+/// A server of the installation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Node {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its release.
+    #[serde(default)]
+    pub version: String,
+    /// up, draining, lost or down.
+    pub status: String,
+    /// What it says of its parts: OK, DRAINING or ERROR.
+    #[serde(default)]
+    pub condition: String,
+    /// RFC 3339.
+    #[serde(default)]
+    pub started_at: String,
+    /// RFC 3339.
+    #[serde(default)]
+    pub last_seen_at: String,
+}
+
+/// A group of an organization's own workers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AgentPool {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether every workspace may use it.
+    #[serde(default)]
+    pub organization_scoped: bool,
+    /// How many agents are there.
+    #[serde(default)]
+    pub agent_count: u64,
 }
 
 /// What can be done with a run now.

@@ -12,6 +12,12 @@ mod signals {
     tfe_queue::signals_conformance!(tfe_queue::MemorySignals::new());
 }
 
+mod coordination {
+    tfe_queue::signals_conformance!(tfe_queue::MemoryCoordination::new());
+    tfe_queue::cache_conformance!(tfe_queue::MemoryCoordination::new());
+    tfe_queue::counters_conformance!(tfe_queue::MemoryCoordination::new());
+}
+
 #[test]
 fn a_hint_is_readable_json() {
     let hint = Hint::RunChanged { run: "run-1".to_owned() };

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::{
-    admin::AdminCommand, keys::KeysCommand, runs::RunCommand, server::Forwarded, states::StateCommand, variables::VariableCommand,
-    workspaces::WorkspaceCommand,
+    admin::AdminCommand, keys::KeysCommand, nodes::NodeCommand, pools::PoolCommand, runs::RunCommand, server::Forwarded,
+    states::StateCommand, variables::VariableCommand, workspaces::WorkspaceCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -86,6 +86,18 @@ pub(super) enum Command {
     Keys {
         #[command(subcommand)]
         command: KeysCommand,
+    },
+    /// See the servers of the installation, and drain one (site administrators).
+    #[command(visible_alias = "nodes")]
+    Node {
+        #[command(subcommand)]
+        command: NodeCommand,
+    },
+    /// Make groups of workers of an organization's own, and the tokens they join with.
+    #[command(visible_alias = "agent-pools")]
+    AgentPool {
+        #[command(subcommand)]
+        command: PoolCommand,
     },
     /// Check a server's configuration end to end (tfe-server doctor).
     #[command(disable_help_flag = true)]

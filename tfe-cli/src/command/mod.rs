@@ -8,7 +8,9 @@ mod arguments;
 mod context;
 mod failure;
 mod keys;
+mod nodes;
 mod output;
+mod pools;
 mod progress;
 mod runs;
 mod server;
@@ -54,6 +56,8 @@ async fn run(Arguments { options, command }: Arguments) -> Result<Done, Failure>
         Command::State { command } => states::run(&context, command).await,
         Command::Admin { command } => admin::run(&context, command).await,
         Command::Keys { command } => keys::run(&context, command).await,
+        Command::Node { command } => nodes::run(&context, command).await,
+        Command::AgentPool { command } => pools::run(&context, command).await,
         Command::Doctor(forwarded) => server::become_server("doctor", forwarded),
         Command::Migrate(forwarded) => server::become_server("migrate", forwarded),
         Command::Variable { command } => variables::run(&context, command).await,

@@ -112,6 +112,9 @@ fn show(context: &Context, run: &Run) -> Result<Done, Failure> {
             ("plan only", text(run.plan_only)),
             ("auto apply", text(run.auto_apply)),
             ("can be applied", text(run.actions.is_confirmable)),
+            ("waits", text(run.waiting_reason.as_deref().unwrap_or_default())),
+            ("place in queue", text(if run.position_in_queue > 0 { run.position_in_queue.to_string() } else { String::new() })),
+            ("blocked by", text(run.blocked_by.as_deref().unwrap_or_default())),
             ("error", text(run.error_message.as_deref().unwrap_or_default())),
         ])
     })?;

@@ -179,6 +179,9 @@ impl Control for LocalControl {
         let deadline = Instant::now() + wait;
         loop {
             let mut watch = self.app.signals.watch(runs::JOBS_TOPIC);
+            if self.app.health.is_draining() {
+                return Ok(None);
+            }
             let interval = if self.app.health.takes_work() {
                 if let Some(assignment) = self.try_claim(runner).await.map_err(refused)? {
                     return Ok(Some(assignment));
@@ -188,7 +191,7 @@ impl Control for LocalControl {
                 RECOVERY_WAIT
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.app.health.is_draining() {
+            if left.is_zero() {
                 return Ok(None);
             }
             watch.changed(left.min(interval)).await;

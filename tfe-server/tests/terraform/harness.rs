@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// Where a server listens that is free to choose.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A running `tfe-server demo`; killed with the value.
 pub(crate) struct Demo {
@@ -63,14 +65,19 @@ impl Demo {
 
     /// The same with everything of the node in a directory.
     pub(crate) fn serve_in(home: TempDir, environment: Vec<(String, String)>) -> Self {
-        let (process, access) = spawn_server(home.path(), &environment);
+        let (process, access) = spawn_server(home.path(), &environment, ANY_PORT);
         Self { process, home, access, environment }
     }
 
     /// Kills the server without a warning and serves again, on another port.
     pub(crate) fn kill_and_serve_again(&mut self) {
         self.kill();
-        (self.process, self.access) = spawn_server(self.home.path(), &self.environment);
+        (self.process, self.access) = spawn_server(self.home.path(), &self.environment, ANY_PORT);
+    }
+
+    /// Serves again at that address, for those who know no other one.
+    pub(crate) fn serve_again_at(&mut self, listen: &str) {
+        (self.process, self.access) = spawn_server(self.home.path(), &self.environment, listen);
     }
 
     /// Kills the server without a warning.
@@ -324,12 +331,12 @@ pub(crate) fn tool() -> PathBuf {
     tool
 }
 
-fn spawn_server(home: &Path, environment: &[(String, String)]) -> (Child, Value) {
+fn spawn_server(home: &Path, environment: &[(String, String)], listen: &str) -> (Child, Value) {
     let (data, log_path) = (home.join("data"), home.join("server.log"));
     let log = fs::OpenOptions::new().create(true).append(true).open(&log_path).unwrap();
     let before = fs::read_to_string(&log_path).unwrap().len();
     let mut command = command(home, environment);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data).arg("--work-dir").arg(home.join("work"));
+    command.args(["serve", "--listen", listen, "--data-dir"]).arg(&data).arg("--work-dir").arg(home.join("work"));
     let mut process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let url = until("the server", || {
         let said = fs::read_to_string(&log_path).unwrap()[before..].to_owned();

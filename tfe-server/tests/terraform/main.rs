@@ -5,6 +5,7 @@ mod cloud;
 mod crash;
 mod demo;
 mod failover;
+mod fleet;
 mod harness;
 mod modes;
 mod outages;
