@@ -5,6 +5,8 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
+use crate::tools::ToolSettings;
+
 /// How a runner works.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
@@ -18,6 +20,8 @@ pub struct RunnerConfig {
     pub supervisor: Vec<OsString>,
     /// Where engines are, besides `PATH`.
     pub tool_paths: Vec<PathBuf>,
+    /// Where other engines are kept and come from.
+    pub tools: ToolSettings,
     /// The text of a CLI configuration for runs, such as one with a provider mirror.
     pub cli_config: Option<String>,
     /// How many jobs at once.

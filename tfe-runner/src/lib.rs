@@ -26,9 +26,9 @@ mod report;
 mod retry;
 mod runner;
 pub mod supervisor;
-mod tools;
+pub mod tools;
 
 pub use config::{Courier, Letter, RunnerConfig};
 pub use runner::Runner;
 pub use supervisor::snapshot::open as open_snapshot;
-pub use tools::{NotInstalled, Tools};
+pub use tools::Tools;

@@ -2,12 +2,12 @@
 
 use std::{
     ffi::OsString,
+    fmt::Write,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use futures::TryStreamExt;
-use semver::Version;
 use tfe_core::{hcl, run::Phase};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -16,13 +16,13 @@ use crate::{
     config::{Courier, Letter, RunnerConfig},
     control::{Control, ControlError, Ticket},
     files::{private_directory, write_fresh},
-    job::{ArtifactKind, Assignment, EngineKind, PlanOptions, Spec, Variable},
+    job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
     paths::{Paths, lock_file, names},
     supervisor::{
         instructions::{Instructions, Orphanage, Setting, Step, StepName},
         orphan::RUNNER_LOCK,
     },
-    tools::{NotInstalled, Tools},
+    tools::{Platform, Program, ToolError, Tools},
 };
 
 /// Where engines and what they call are looked for; nothing of the server's own path.
@@ -39,9 +39,9 @@ pub(crate) enum PrepareError {
     /// The configuration is not usable.
     #[error("the configuration cannot be unpacked: {0}")]
     Archive(#[from] ArchiveError),
-    /// The engine is not here.
+    /// The engine is not here and cannot be had.
     #[error(transparent)]
-    NotInstalled(#[from] NotInstalled),
+    Engine(#[from] ToolError),
     /// The disk, most likely.
     #[error("the run's directory cannot be prepared: {0}")]
     Io(#[from] io::Error),
@@ -67,7 +67,7 @@ pub(crate) async fn prepare(
     for directory in paths.directories() {
         private_directory(&directory)?;
     }
-    let (version, program) = tools.resolve(spec.engine, &spec.version)?;
+    let program = tools.provide(spec.engine, &spec.version, &spec.builds).await?;
     if !is_planned {
         unpack(control, ticket, paths).await?;
     }
@@ -82,8 +82,8 @@ pub(crate) async fn prepare(
         fetch(control, ticket, ArtifactKind::LockFile, &lock_file(&directory)).await?;
     }
     seed_state(control, ticket, &paths.state(&spec.workspace)).await?;
-    begin_log(paths, assignment.phase, spec.engine, &version)?;
-    Ok(instructions(config, assignment, paths, &program, directory, is_planned))
+    begin_log(paths, assignment.phase, spec, &program)?;
+    Ok(instructions(config, assignment, paths, &program.path, directory, is_planned))
 }
 
 async fn unpack(control: &dyn Control, ticket: &Ticket, paths: &Paths) -> Result<(), PrepareError> {
@@ -156,24 +156,19 @@ async fn fetch(control: &dyn Control, ticket: &Ticket, kind: ArtifactKind, path:
     Ok(write_fresh(path, &bytes)?)
 }
 
-/// Three lines that the CLI expects, and of an apply even skips (contract 1.6).
-fn begin_log(paths: &Paths, phase: Phase, engine: EngineKind, version: &Version) -> io::Result<()> {
-    let (os, architecture) = (std::env::consts::OS, go_architecture());
-    let header = format!("{} v{version}\non {os}_{architecture}\nInitializing plugins and modules...\n", engine.title());
+/// Three lines that the CLI expects, and of an apply even skips (contract 1.6); and a warning, once for the run.
+fn begin_log(paths: &Paths, phase: Phase, spec: &Spec, program: &Program) -> io::Result<()> {
+    let (title, version, platform) = (spec.engine.title(), &program.version, Platform::current());
+    let mut header = format!("{title} v{version}\non {platform}\nInitializing plugins and modules...\n");
+    if let Some(warning) = spec.warning.as_ref().filter(|_| phase == Phase::Plan) {
+        let _ = write!(header, "\nWarning: {warning}\n\n");
+    }
     append(&paths.log(phase), header.as_bytes())
 }
 
 /// Adds to a log, which may be that of an earlier attempt.
 pub(crate) fn append(path: &Path, text: &[u8]) -> io::Result<()> {
     io::Write::write_all(&mut fs::File::options().append(true).create(true).open(path)?, text)
-}
-
-fn go_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 fn instructions(

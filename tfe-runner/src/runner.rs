@@ -32,7 +32,7 @@ use crate::{
         orphan::RUNNER_LOCK,
         requests::{self, Stop},
     },
-    tools::Tools,
+    tools::{ToolError, Tools},
 };
 
 /// How long one question for work waits.
@@ -79,8 +79,8 @@ enum Gone {
 impl Runner {
     /// A runner that looks for engines now and for work when it [runs](Self::run).
     pub fn new(config: RunnerConfig, control: Arc<dyn Control>) -> Self {
-        let tools = Tools::discover(&config.tool_paths);
-        let names = [EngineKind::Terraform, EngineKind::Tofu].map(|kind| (kind.program().to_owned(), tools.names(kind)));
+        let tools = Tools::open(&config.tool_paths, &config.tools);
+        let names = EngineKind::ALL.map(|kind| (kind.program().to_owned(), tools.names(kind)));
         let info = RunnerInfo {
             name: config.name.clone(),
             tools: names.into(),
@@ -302,7 +302,7 @@ impl Shared {
                 ControlError::Refused(reason) => reason,
                 other => return Err(other.into()),
             },
-            PrepareError::Io(error) => return Err(broken(error)),
+            PrepareError::Io(error) | PrepareError::Engine(ToolError::Disk(error)) => return Err(broken(error)),
             other => other.to_string(),
         };
         let engine = assignment.spec.engine.title();

@@ -10,6 +10,7 @@ use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
     Runner, RunnerConfig,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
+    tools::ToolSettings,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -94,6 +95,7 @@ fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<
         spool_root: home.path().join("spool"),
         supervisor: vec![env!("CARGO_BIN_EXE_tfe-supervisor").into()],
         tool_paths: Vec::<PathBuf>::new(),
+        tools: ToolSettings::default(),
         cli_config: None,
         concurrency: 2,
         courier: None,
@@ -123,6 +125,8 @@ fn assignment(phase: Phase) -> Assignment {
             variables: Vec::new(),
             plan: PlanOptions { refresh: true, ..PlanOptions::default() },
             structured_log: false,
+            builds: Vec::new(),
+            warning: None,
         },
     }
 }

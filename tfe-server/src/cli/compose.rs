@@ -112,6 +112,7 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         spool_root: configuration.data_directory.join("spool"),
         supervisor: vec![program.into_os_string(), OsString::from("supervise")],
         tool_paths: runs.tools_directories.clone(),
+        tools: runs.tools.clone(),
         cli_config,
         concurrency: runs.concurrency,
         courier: None,

@@ -4,7 +4,7 @@ use std::{io::Read, path::PathBuf, process::ExitCode, sync::Arc, time::Duration}
 
 use clap::Args;
 use tfe_core::{id::Id, secret::Secret};
-use tfe_runner::{Courier, Letter, Runner, RunnerConfig, control::HttpControl};
+use tfe_runner::{Courier, Letter, Runner, RunnerConfig, control::HttpControl, tools::ToolSettings};
 use tfe_server::{configuration::Configuration, embedded::DirectoryLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +84,7 @@ pub(crate) async fn courier() -> Result<ExitCode, Failure> {
         spool_root: letter.spool_root,
         supervisor: vec![std::env::current_exe()?.into(), "supervise".into()],
         tool_paths: Vec::new(),
+        tools: ToolSettings::default(),
         cli_config: None,
         concurrency: 1,
         courier: None,

@@ -16,6 +16,7 @@ use std::{
 };
 
 use tfe_core::secret::Secret;
+use tfe_runner::tools::ToolSettings;
 
 pub use self::{
     settings::{Form, SETTINGS, Setting},
@@ -153,6 +154,8 @@ pub struct Runs {
     pub work_directory: Option<PathBuf>,
     /// More places with engines.
     pub tools_directories: Vec<PathBuf>,
+    /// Where other engines come from; they are kept below the data directory.
+    pub tools: ToolSettings,
     /// A CLI configuration for them.
     pub cli_config: Option<PathBuf>,
 }

@@ -1,14 +1,23 @@
 //! From values to structures, one function per concern.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tfe_core::secret::Secret;
+use tfe_runner::{
+    job::EngineKind,
+    tools::{Layout, ToolSettings},
+};
 use url::Url;
 
 use super::{Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, Workers, reader::Reader, show, sources::Gathered};
 use crate::{Brokers, InitialAdmin};
 
 const POSTGRES_PORT: u16 = 5432;
+/// Where engines are kept that were fetched or imported, in the data directory.
+const TOOLS_DIRECTORY: &str = "tools";
 const NEEDED: &str = "in external mode";
 
 pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
@@ -27,7 +36,7 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
     reader.require(mode != Mode::External || opens, "server.encryption_password", "in external mode without an external vault");
     let brokers = brokers(reader);
     let rate_limit = Some(reader.number("server.rate_limit")).filter(|limit| *limit > 0);
-    let (runs, initial_admin, metrics_port) = (runs(reader), initial_admin(reader), metrics_port(reader));
+    let (runs, initial_admin, metrics_port) = (runs(reader, &data_directory), initial_admin(reader), metrics_port(reader));
     let workers = workers(reader);
     let log = reader.text("log.filter").unwrap_or_default();
     let Gathered { mistakes, warnings, .. } = std::mem::take(&mut reader.gathered);
@@ -234,13 +243,25 @@ fn redis(reader: &mut Reader) -> Option<Secret> {
     Some(Secret::from(String::from(url)))
 }
 
-fn runs(reader: &mut Reader) -> Runs {
+fn runs(reader: &mut Reader, data_directory: &Path) -> Runs {
     let tools = reader.text("runs.tools_dirs").unwrap_or_default();
     Runs {
         concurrency: usize::try_from(reader.number("capacity.concurrency")).unwrap_or(usize::MAX),
         work_directory: reader.path("runs.work_dir"),
         tools_directories: tools.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
+        tools: tool_sources(reader, data_directory),
         cli_config: reader.path("runs.cli_config"),
+    }
+}
+
+fn tool_sources(reader: &mut Reader, data_directory: &Path) -> ToolSettings {
+    let vendors = Layout::of(EngineKind::Tofu);
+    let (index, files) = (reader.text("runs.tofu_index"), reader.text("runs.tofu_files"));
+    ToolSettings {
+        cache: Some(data_directory.join(TOOLS_DIRECTORY)),
+        mirror: reader.text("runs.tools_mirror"),
+        keys: reader.path("runs.tools_keys"),
+        tofu_layout: Some(Layout { index: index.unwrap_or(vendors.index), files: files.unwrap_or(vendors.files) }),
     }
 }
 

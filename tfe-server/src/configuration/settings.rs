@@ -258,6 +258,29 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "More places with terraform or tofu, separated by colons: DIR/terraform, or DIR/terraform/VERSION/terraform",
     ),
+    text(
+        "runs.tools_mirror",
+        "TFE_TOOLS_MIRROR",
+        "",
+        "Where versions are fetched from that are not installed: a directory, or a URL such as https://releases.hashicorp.com; empty for nowhere",
+    ),
+    path(
+        "runs.tools_keys",
+        "TFE_TOOLS_KEYS",
+        "The public keys that sign the mirror's releases [default: the vendors' own, as hashicorp.asc and opentofu.asc in the mirror]",
+    ),
+    text(
+        "runs.tofu_index",
+        "TFE_TOFU_INDEX",
+        "",
+        "Where OpenTofu's list of versions is [default: tofu/api.json in the mirror], such as https://get.opentofu.org/tofu/api.json",
+    ),
+    text(
+        "runs.tofu_files",
+        "TFE_TOFU_FILES",
+        "",
+        "Where OpenTofu's files are, with {version} and {file} for what they say [default: tofu/v{version}/{file} in the mirror]",
+    ),
     path("runs.cli_config", "TFE_RUN_CLI_CONFIG", "A terraform CLI configuration for runs, such as one with a provider mirror"),
     secret(
         "initial_admin.token",
