@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
+use crate::isolation::IsolationConfig;
+
 /// How a runner works.
 #[derive(Debug, Clone)]
 pub struct RunnerConfig {
@@ -19,4 +21,6 @@ pub struct RunnerConfig {
     pub cli_config: Option<String>,
     /// How many jobs at once.
     pub concurrency: usize,
+    /// How runs are kept apart from this machine and from each other.
+    pub isolation: IsolationConfig,
 }

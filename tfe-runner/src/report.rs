@@ -1,6 +1,6 @@
 //! What a supervised job amounts to: its outcome, and the documents of a plan.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -97,8 +97,9 @@ pub(crate) fn progress(paths: &Paths) -> ApplyProgress {
 }
 
 fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
-    let read = |name| read_artifact(&paths.output(name), MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
-    let (plan_file, shown, schemas) = (read(names::PLAN)?, read(names::PLAN_JSON)?, read(names::SCHEMAS)?);
+    let read = |path: PathBuf| read_artifact(&path, MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
+    let (plan_file, shown) = (read(paths.made(names::PLAN))?, read(paths.output(names::PLAN_JSON))?);
+    let schemas = read(paths.output(names::SCHEMAS))?;
     let (document, schemas_document): (Value, Value) = (serde_json::from_slice(&shown)?, serde_json::from_slice(&schemas)?);
     let sensitive = assignment.spec.variables.iter().chain(&assignment.spec.environment).filter(|variable| variable.sensitive);
     let secrets: Vec<&str> = sensitive.map(|variable| variable.value.expose()).collect();
@@ -110,8 +111,7 @@ fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec
         (ArtifactKind::ProviderSchemas, schemas.into()),
     ];
     let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
-    let optional =
-        [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.output(names::GENERATED))];
+    let optional = [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.made(names::GENERATED))];
     for (kind, path) in optional {
         if let Some(content) = read_artifact(&path, MAX_DOCUMENT_BYTES)? {
             documents.push((kind, content.into()));

@@ -5,6 +5,11 @@ use std::{ffi::OsString, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
+use crate::{
+    isolation::{Isolation, Setting},
+    processes::Process,
+};
+
 /// The whole task. It holds secrets and is never written to a disk.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Instructions {
@@ -12,6 +17,8 @@ pub(crate) struct Instructions {
     pub(crate) spool: PathBuf,
     /// The command of the supervisor itself, to start engines through its launcher.
     pub(crate) supervisor: Vec<OsString>,
+    /// How engines are kept apart.
+    pub(crate) isolation: Isolation,
     /// Where the engine starts.
     pub(crate) directory: PathBuf,
     /// The engine's whole environment.
@@ -29,14 +36,6 @@ pub(crate) struct Instructions {
     pub(crate) spool_key: Secret,
     /// What snapshots are sealed for: the job's id.
     pub(crate) context: String,
-}
-
-/// An environment variable.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Setting {
-    pub(crate) name: String,
-    #[serde(with = "exposed")]
-    pub(crate) value: Secret,
 }
 
 /// One run of the engine.
@@ -105,20 +104,11 @@ impl StepEnd {
 impl Engine {
     /// The running process of that number.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        start_of(pid).map(|started| Self { pid, started })
+        Process::of(pid).map(|Process { started, .. }| Self { pid, started })
     }
 
     /// Whether it still runs.
     pub(crate) fn is_alive(self) -> bool {
-        start_of(self.pid) == Some(self.started)
+        Self::of(self.pid) == Some(self)
     }
-}
-
-/// When a process started, in ticks since boot: field 22 of `/proc/PID/stat`, counted after the name in parentheses.
-/// A zombie has ended and counts as gone.
-fn start_of(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }

@@ -4,9 +4,9 @@ use std::{
     fs,
     fs::File,
     io,
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::unix::process::ExitStatusExt,
     path::Path,
-    process::{Child, ExitStatus, Stdio},
+    process::{Child, ExitStatus},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::Duration,
@@ -24,11 +24,13 @@ use nix::{
 use super::{
     DONE, ENGINES, STATE,
     instructions::{Done, Engine, Engines, Instructions, Step, StepEnd, StepName},
-    launch,
     requests::{self, Stop},
     snapshot::Snapshots,
 };
-use crate::files::write_durably;
+use crate::{
+    files::write_durably,
+    isolation::{Executor, Launch},
+};
 
 /// How often requests are looked for: a person does not notice it, and it costs nothing.
 const TICK: Duration = Duration::from_millis(25);
@@ -36,6 +38,7 @@ const TICK: Duration = Duration::from_millis(25);
 /// One supervision, from the first step to the mark of the end.
 pub(crate) struct Supervision<'i> {
     instructions: &'i Instructions,
+    executor: Box<dyn Executor>,
     snapshots: Option<Snapshots>,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -63,7 +66,8 @@ impl<'i> Supervision<'i> {
             let target = instructions.spool.join(STATE);
             snapshots = Some(Snapshots::new(&instructions.state, target, &instructions.spool_key, &instructions.context)?);
         }
-        Ok(Self { instructions, snapshots, events, sender, running: Vec::new(), stop: None, done: Done::default() })
+        let executor = instructions.isolation.executor(&instructions.supervisor);
+        Ok(Self { instructions, executor, snapshots, events, sender, running: Vec::new(), stop: None, done: Done::default() })
     }
 
     /// Does all stages, and leaves the mark of the end whatever happened.
@@ -100,6 +104,7 @@ impl<'i> Supervision<'i> {
             }
             self.obey();
         }
+        self.executor.clean()?;
         if stage.iter().any(|step| step.name == StepName::Init) && self.done.steps.iter().all(StepEnd::is_good) {
             check_backend(self.instructions)?;
         }
@@ -121,14 +126,16 @@ impl<'i> Supervision<'i> {
         }
     }
 
-    /// Starts a step in a process group of its own. This is where a sandbox goes.
+    /// Starts a step. The thread that does so must live as long as this process: its end interrupts the engine.
     fn start(&self, step: &Step) -> io::Result<Running> {
         let append = |path| File::options().append(true).create(true).open(path);
-        let mut command = launch::command(&self.instructions.supervisor, step.program.as_os_str(), &step.arguments);
-        command.current_dir(&self.instructions.directory).env_clear();
-        command.envs(self.instructions.environment.iter().map(|setting| (&setting.name, setting.value.expose())));
-        command.stdin(Stdio::null()).stdout(append(&step.output)?).stderr(append(&step.errors)?).process_group(0);
-        let child = command.spawn()?;
+        let launch = Launch {
+            program: step.program.clone(),
+            arguments: step.arguments.clone(),
+            environment: self.instructions.environment.clone(),
+            directory: self.instructions.directory.clone(),
+        };
+        let child = self.executor.start(&launch, append(&step.output)?, append(&step.errors)?)?;
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         self.await_end(child, pid);
         Ok(Running { name: step.name, pid })

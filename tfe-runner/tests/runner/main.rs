@@ -8,7 +8,7 @@ use control::{MemoryControl, Records};
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    Runner, RunnerConfig,
+    IsolationConfig, Runner, RunnerConfig,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
 };
 use tokio::task::JoinHandle;
@@ -96,6 +96,8 @@ fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<
         tool_paths: Vec::<PathBuf>::new(),
         cli_config: None,
         concurrency: 2,
+        // These configurations wait for files outside of the run; tests/isolation has those that do not.
+        isolation: IsolationConfig::none(),
     };
     tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new()))
 }

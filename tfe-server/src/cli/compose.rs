@@ -6,7 +6,7 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tfe_runner::RunnerConfig;
+use tfe_runner::{IsolationConfig, RunnerConfig};
 use tfe_server::{
     Backends, Server, Settings,
     configuration::{Configuration, Mode},
@@ -105,6 +105,7 @@ fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, F
         tool_paths: runs.tools_directories.clone(),
         cli_config,
         concurrency: runs.concurrency,
+        isolation: IsolationConfig::default(),
     })
 }
 

@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tfe_core::secret::Secret;
-use tfe_runner::RunnerConfig;
+use tfe_runner::{IsolationConfig, RunnerConfig};
 use tfe_server::{App, Backends, FirstAdmin, Server, Settings, embedded::KeySource, first_admin};
 use tfe_storage::{
     sql::SqlStore,
@@ -69,6 +69,7 @@ impl TestServer {
                 tool_paths: Vec::new(),
                 cli_config: None,
                 concurrency: 4,
+                isolation: IsolationConfig::none(),
             });
         }
         let server = builder.build().await.unwrap();
