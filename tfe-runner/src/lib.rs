@@ -11,6 +11,7 @@
 //! control plane has acknowledged it.
 
 pub mod archive;
+mod artifacts;
 mod config;
 pub mod control;
 mod files;

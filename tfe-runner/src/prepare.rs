@@ -229,6 +229,7 @@ fn instructions(
         directory,
         environment: environment(assignment, paths),
         stages: init.into_iter().chain(stages).collect(),
+        work: paths.work.clone(),
         data: paths.data(),
         state: paths.state(&assignment.spec.workspace),
         is_apply: assignment.phase == Phase::Apply,

@@ -11,8 +11,8 @@ use tfe_core::{
 };
 
 use crate::{
+    artifacts,
     control::{Control, ControlError, Ticket},
-    files::read_artifact,
     job::{ArtifactKind, Assignment, Outcome},
     paths::{Paths, lock_file, names},
     prepare::append,
@@ -30,7 +30,7 @@ pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Resu
     let log = paths.log(phase);
     let is_failed_init = |step: &StepEnd| step.name == StepName::Init && !step.is_good();
     if done.steps.iter().any(is_failed_init) {
-        let init = read_artifact(&paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
+        let init = artifacts::read(&paths.work, &paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
         append(&log, &init)?;
     }
     match &done.error {
@@ -89,7 +89,7 @@ pub(crate) fn killed(engine: &str, signal: i32, progress: &ApplyProgress) -> Str
 /// What an apply's log says that happened.
 pub(crate) fn progress(paths: &Paths) -> ApplyProgress {
     let mut progress = ApplyProgress::default();
-    let log = read_artifact(&paths.log(Phase::Apply), MAX_DOCUMENT_BYTES).ok().flatten().unwrap_or_default();
+    let log = artifacts::read(&paths.work, &paths.log(Phase::Apply), MAX_DOCUMENT_BYTES).ok().flatten().unwrap_or_default();
     for line in String::from_utf8_lossy(&log).lines() {
         progress.line(line);
     }
@@ -97,7 +97,7 @@ pub(crate) fn progress(paths: &Paths) -> ApplyProgress {
 }
 
 fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
-    let read = |path: PathBuf| read_artifact(&path, MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
+    let read = |path: PathBuf| artifacts::read(&paths.work, &path, MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
     let (plan_file, shown) = (read(paths.made(names::PLAN))?, read(paths.output(names::PLAN_JSON))?);
     let schemas = read(paths.output(names::SCHEMAS))?;
     let (document, schemas_document): (Value, Value) = (serde_json::from_slice(&shown)?, serde_json::from_slice(&schemas)?);
@@ -110,10 +110,10 @@ fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec
         (ArtifactKind::PlanRedacted, redacted.into()),
         (ArtifactKind::ProviderSchemas, schemas.into()),
     ];
-    let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
+    let directory = artifacts::directory(&paths.work, &paths.configuration(), &assignment.spec.working_directory);
     let optional = [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.made(names::GENERATED))];
     for (kind, path) in optional {
-        if let Some(content) = read_artifact(&path, MAX_DOCUMENT_BYTES)? {
+        if let Some(content) = artifacts::read(&paths.work, &path, MAX_DOCUMENT_BYTES)? {
             documents.push((kind, content.into()));
         }
     }

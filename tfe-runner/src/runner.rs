@@ -13,6 +13,7 @@ use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    artifacts,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
     files::private_directory,
@@ -192,7 +193,7 @@ impl Shared {
 
     /// Saves the state of an apply whose supervisor died.
     async fn recovered(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths) -> Result<Outcome, Gone> {
-        let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
+        let directory = artifacts::directory(&paths.work, &paths.configuration(), &assignment.spec.working_directory);
         let context = assignment.job.as_str();
         let state = recover::newest_state(paths, &assignment.spec.workspace, &directory, &assignment.spool_key, context);
         if let Some(state) = state.map(bytes::Bytes::from) {

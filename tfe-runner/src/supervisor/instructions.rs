@@ -25,6 +25,8 @@ pub(crate) struct Instructions {
     pub(crate) environment: Vec<Setting>,
     /// Done one after the other; the steps of a stage at the same time. The first failure ends it all.
     pub(crate) stages: Vec<Vec<Step>>,
+    /// The run's directory, which the run itself cannot replace.
+    pub(crate) work: PathBuf,
     /// `TF_DATA_DIR`, where `init` leaves what backend it found.
     pub(crate) data: PathBuf,
     /// Where the state must be kept.

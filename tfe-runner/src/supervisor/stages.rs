@@ -28,12 +28,16 @@ use super::{
     snapshot::Snapshots,
 };
 use crate::{
+    artifacts,
     files::write_durably,
     isolation::{Executor, Launch},
 };
 
 /// How often requests are looked for: a person does not notice it, and it costs nothing.
 const TICK: Duration = Duration::from_millis(25);
+
+/// Largest description of a backend: it has a few lines.
+const MAX_BACKEND_BYTES: u64 = 1 << 20;
 
 /// One supervision, from the first step to the mark of the end.
 pub(crate) struct Supervision<'i> {
@@ -64,7 +68,8 @@ impl<'i> Supervision<'i> {
         if instructions.is_apply {
             watch(&instructions.state, sender.clone())?;
             let target = instructions.spool.join(STATE);
-            snapshots = Some(Snapshots::new(&instructions.state, target, &instructions.spool_key, &instructions.context)?);
+            snapshots =
+                Some(Snapshots::new(&instructions.work, &instructions.state, target, &instructions.spool_key, &instructions.context)?);
         }
         let executor = instructions.isolation.executor(&instructions.supervisor);
         Ok(Self { instructions, executor, snapshots, events, sender, running: Vec::new(), stop: None, done: Done::default() })
@@ -193,8 +198,8 @@ fn watch(state: &Path, sender: Sender<Event>) -> io::Result<()> {
 
 /// After `init`: the engine must keep its state where it is watched, whatever the configuration says.
 fn check_backend(instructions: &Instructions) -> io::Result<()> {
-    let text = fs::read_to_string(instructions.data.join("terraform.tfstate")).unwrap_or_default();
-    let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let found = artifacts::read(&instructions.work, &instructions.data.join("terraform.tfstate"), MAX_BACKEND_BYTES)?.unwrap_or_default();
+    let document: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
     let path = document.pointer("/backend/config/path").and_then(serde_json::Value::as_str);
     if document.pointer("/backend/type") == Some(&"local".into()) && path.map(Path::new) == Some(&instructions.state) {
         return Ok(());

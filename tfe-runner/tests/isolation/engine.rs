@@ -216,6 +216,27 @@ async fn a_provider_of_a_mirror_is_used_and_cannot_be_changed() {
     assert!(log.contains("(local-exec)") && !log.contains("CHANGED\n"), "{log}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_puts_in_place_of_its_files_is_not_followed() {
+    for script in [
+        // The state, while it is watched.
+        "rm -rf $PLACE/state/test && ln -s /etc $PLACE/state/test",
+        "rm -f $PLACE/state/test/terraform.tfstate && mkfifo $PLACE/state/test/terraform.tfstate",
+        "ln -sf /etc/shadow errored.tfstate; ln -sf /etc/shadow $PLACE/state/test/terraform.tfstate",
+    ] {
+        let site = Site::start(&[("main.tf", "resource \"terraform_data\" \"first\" {}\n")], sandbox(), None);
+        assert!(matches!(site.outcome(Phase::Plan).await, Outcome::Planned { .. }));
+        // As a program of the plan could have done it.
+        let place = site.work();
+        let done =
+            std::process::Command::new("/bin/sh").args(["-c", script]).env("PLACE", &place).current_dir(place.join("config")).status();
+        assert!(done.is_ok());
+        let applied = site.outcome(Phase::Apply).await;
+        assert!(matches!(applied, Outcome::Applied { .. }), "{script}: {applied:?}: {}", site.log(Phase::Apply));
+        assert!(site.state_holds("first"), "{script}");
+    }
+}
+
 /// A mirror with the null provider; see scripts/lib/provider.sh.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn mirror() -> Option<PathBuf> {
