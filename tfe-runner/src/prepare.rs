@@ -226,6 +226,7 @@ fn instructions(
         spool: paths.spool.clone(),
         supervisor: config.supervisor.clone(),
         isolation,
+        limits: config.isolation.limits,
         directory,
         environment: environment(assignment, paths),
         stages: init.into_iter().chain(stages).collect(),

@@ -33,7 +33,7 @@ pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Resu
         let init = artifacts::read(&paths.work, &paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
         append(&log, &init)?;
     }
-    match &done.error {
+    match done.excess.map(|excess| excess.to_string()).as_ref().or(done.error.as_ref()) {
         Some(error) => append(&log, format!("\nError: {error}\n").as_bytes()),
         None => Ok(()),
     }
@@ -50,6 +50,9 @@ pub(crate) async fn outcome(
     let progress = if assignment.phase == Phase::Apply { progress(paths) } else { ApplyProgress::default() };
     let failed = |message: String| Outcome::Failed { message, summary: progress.summary() };
     let engine = assignment.spec.engine.program();
+    if let Some(excess) = done.excess {
+        return Ok(failed(excess.to_string() + &left_unfinished(&progress)));
+    }
     if let Some(step) = done.steps.iter().find(|step| !step.is_good()) {
         return Ok(match step.signal {
             _ if done.stopped => Outcome::Canceled { summary: progress.summary() },
@@ -77,13 +80,15 @@ pub(crate) async fn outcome(
 
 /// What to tell about an apply whose engine or supervisor was killed.
 pub(crate) fn killed(engine: &str, signal: i32, progress: &ApplyProgress) -> String {
-    let mut message = format!("{engine} was killed by signal {signal}; the state is as last saved");
-    let unfinished = progress.unfinished();
-    if !unfinished.is_empty() {
-        message.push_str(". These were being changed and may exist without being in the state: ");
-        message.push_str(&unfinished.join(", "));
+    let unfinished = left_unfinished(progress);
+    format!("{engine} was killed by signal {signal}; the state is as last saved{unfinished}. Check them, then plan again")
+}
+
+fn left_unfinished(progress: &ApplyProgress) -> String {
+    match progress.unfinished() {
+        none if none.is_empty() => String::new(),
+        some => format!(". These were being changed and may exist without being in the state: {}", some.join(", ")),
     }
-    message + ". Check them, then plan again"
 }
 
 /// What an apply's log says that happened.

@@ -5,8 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
+use super::watch::{Excess, Usage};
 use crate::{
-    isolation::{Isolation, Setting},
+    isolation::{Isolation, Limits, Setting},
     processes::Process,
 };
 
@@ -19,6 +20,8 @@ pub(crate) struct Instructions {
     pub(crate) supervisor: Vec<OsString>,
     /// How engines are kept apart.
     pub(crate) isolation: Isolation,
+    /// What they may use.
+    pub(crate) limits: Limits,
     /// Where the engine starts.
     pub(crate) directory: PathBuf,
     /// The engine's whole environment.
@@ -81,6 +84,12 @@ pub(crate) struct Done {
     pub(crate) stopped: bool,
     /// Why a step could not even be started.
     pub(crate) error: Option<String>,
+    /// What there was too much of.
+    #[serde(default)]
+    pub(crate) excess: Option<Excess>,
+    /// What was used.
+    #[serde(default)]
+    pub(crate) usage: Usage,
 }
 
 /// The processes at work, in `engine.json`, for whoever must clean up after a supervisor that died.

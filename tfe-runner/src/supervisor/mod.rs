@@ -14,12 +14,16 @@ pub(crate) mod instructions;
 pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod stages;
+pub(crate) mod watch;
 
 use std::{ffi::OsString, fs, io, io::Read, process::ExitCode};
 
 use nix::{
     fcntl::{Flock, FlockArg},
-    sys::resource::{Resource, setrlimit},
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+    },
     unistd::setsid,
 };
 
@@ -51,6 +55,8 @@ fn report(error: &io::Error) -> ExitCode {
 fn supervise() -> io::Result<()> {
     // Its own session: no signal of a terminal reaches it, and no end of a parent.
     setsid()?;
+    // What an engine leaves behind comes to this process, and not out of sight.
+    prctl::set_child_subreaper(true)?;
     // The memory holds secrets.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     let mut text = String::new();

@@ -26,6 +26,7 @@ use super::{
     instructions::{Done, Engine, Engines, Instructions, Step, StepEnd, StepName},
     requests::{self, Stop},
     snapshot::Snapshots,
+    watch::Watch,
 };
 use crate::{
     artifacts,
@@ -44,6 +45,7 @@ pub(crate) struct Supervision<'i> {
     instructions: &'i Instructions,
     executor: Box<dyn Executor>,
     snapshots: Option<Snapshots>,
+    watch: Watch,
     events: Receiver<Event>,
     sender: Sender<Event>,
     running: Vec<Running>,
@@ -72,7 +74,8 @@ impl<'i> Supervision<'i> {
                 Some(Snapshots::new(&instructions.work, &instructions.state, target, &instructions.spool_key, &instructions.context)?);
         }
         let executor = instructions.isolation.executor(&instructions.supervisor);
-        Ok(Self { instructions, executor, snapshots, events, sender, running: Vec::new(), stop: None, done: Done::default() })
+        let watch = Watch::new(instructions.limits, &instructions.work);
+        Ok(Self { instructions, executor, snapshots, watch, events, sender, running: Vec::new(), stop: None, done: Done::default() })
     }
 
     /// Does all stages, and leaves the mark of the end whatever happened.
@@ -89,6 +92,10 @@ impl<'i> Supervision<'i> {
             snapshots.finish()?;
         }
         self.done.stopped = self.stop.is_some();
+        if self.done.excess.is_none() && !self.done.steps.iter().all(StepEnd::is_good) {
+            self.done.excess = self.watch.disk_full();
+        }
+        self.done.usage = self.watch.usage();
         write_durably(&self.instructions.spool.join(DONE), &serde_json::to_vec(&self.done)?)
     }
 
@@ -108,6 +115,7 @@ impl<'i> Supervision<'i> {
                 snapshots.write_if_due()?;
             }
             self.obey();
+            self.hold();
         }
         self.executor.clean()?;
         if stage.iter().any(|step| step.name == StepName::Init) && self.done.steps.iter().all(StepEnd::is_good) {
@@ -177,6 +185,20 @@ impl<'i> Supervision<'i> {
                 _ => kill(running.pid, Signal::SIGINT),
             };
             debug_assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH)));
+        }
+    }
+
+    /// Ends what uses too much, at once: what it would still do costs what is not there.
+    fn hold(&mut self) {
+        if self.done.excess.is_some() {
+            return;
+        }
+        // Looking may fail when there is much of everything; the next look is near.
+        self.done.excess = self.watch.look().unwrap_or_default();
+        if self.done.excess.is_some() {
+            for running in &self.running {
+                let _ = killpg(running.pid, Signal::SIGKILL);
+            }
         }
     }
 

@@ -11,6 +11,7 @@ use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
     IsolationConfig, Runner, RunnerConfig,
+    isolation::Limits,
     job::{Assignment, EngineKind, Outcome, PlanOptions, Spec},
 };
 use tokio::task::JoinHandle;
@@ -170,6 +171,38 @@ async fn an_apply_that_is_interrupted_saves_its_state() {
     assert!(matches!(ended, Outcome::Canceled { .. }), "{ended:?}: {log}");
     assert!(log.contains("Interrupt received"), "terraform itself was told: {log}");
     assert!(site.state_holds("second"), "what was being made is in the state, as tainted");
+}
+
+/// What becomes of an apply with these limits.
+async fn limited(limits: Limits, script: &str) -> (String, String) {
+    let site = Site::start(&[("main.tf", &provisioned(script))], IsolationConfig { limits, ..sandbox() }, None);
+    assert!(matches!(site.outcome(Phase::Plan).await, Outcome::Planned { .. }), "{}", site.log(Phase::Plan));
+    let applied = site.outcome(Phase::Apply).await;
+    let Outcome::Failed { message, .. } = applied else { panic!("{applied:?}: {}", site.log(Phase::Apply)) };
+    assert!(site.state_holds("first"), "what was made is in the state");
+    (message, site.log(Phase::Apply))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_have_too_much_memory_together_end_the_run_with_the_reason() {
+    let limits = Limits { memory_bytes: 400 << 20, ..Limits::default() };
+    // Each of them would be within the limit.
+    let hog = "perl -e '$x = \"x\" x (70 << 20); sleep 100'";
+    let (message, log) = limited(limits, &format!("for i in 1 2 3 4 5; do {hog} & done; wait")).await;
+    assert!(message.starts_with("out of memory: peak ") && message.contains(" of a limit of 400 MiB; raise"), "{message}");
+    assert!(message.contains("terraform_data.second"), "{message}");
+    assert!(log.contains("Error: out of memory"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_grows_too_large_ends_the_run_with_the_reason() {
+    let limits = Limits { disk_bytes: 64 << 20, ..Limits::default() };
+    for script in
+        ["i=0; while head -c 8M /dev/zero > f$i; do i=$((i+1)); sleep 0.05; done", "mkdir d; cd d; seq 1 1000000 | xargs touch; sleep 100"]
+    {
+        let (message, _) = limited(limits, script).await;
+        assert!(message.starts_with("disk full: the run's directory has "), "{message}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,10 +6,10 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tfe_runner::{IsolationConfig, RunnerConfig};
+use tfe_runner::{IsolationConfig, RunnerConfig, isolation::Limits};
 use tfe_server::{
     Backends, Server, Settings,
-    configuration::{Configuration, Mode},
+    configuration::{Configuration, Mode, Runs},
     tls,
 };
 use tokio::net::TcpListener;
@@ -105,8 +105,13 @@ fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, F
         tool_paths: runs.tools_directories.clone(),
         cli_config,
         concurrency: runs.concurrency,
-        isolation: IsolationConfig::default(),
+        isolation: isolation(runs),
     })
+}
+
+fn isolation(runs: &Runs) -> IsolationConfig {
+    let chosen = if runs.isolated { IsolationConfig::default() } else { IsolationConfig::none() };
+    IsolationConfig { limits: Limits { memory_bytes: runs.memory_bytes, ..chosen.limits }, ..chosen }
 }
 
 /// A directory of its own for each data directory, in memory where that is possible.

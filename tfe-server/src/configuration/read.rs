@@ -216,6 +216,8 @@ fn runs(reader: &mut Reader) -> Runs {
         work_directory: reader.path("runs.work_dir"),
         tools_directories: tools.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
         cli_config: reader.path("runs.cli_config"),
+        isolated: reader.choice("runs.isolation") != Some("none"),
+        memory_bytes: reader.number("capacity.memory") << 20,
     }
 }
 

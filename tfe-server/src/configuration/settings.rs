@@ -220,6 +220,20 @@ pub const SETTINGS: &[Setting] = &[
         "RabbitMQ, as amqp://user:password@host:port; read, and used once nodes are coordinated through it",
     ),
     setting("capacity.concurrency", "TFE_CAPACITY_CONCURRENCY", Form::Number(1..=1_000), "4", "How many runs at once on this node"),
+    setting(
+        "capacity.memory",
+        "TFE_CAPACITY_MEMORY",
+        Form::Number(0..=16_777_216),
+        "2048",
+        "How much memory a run may use, in MiB; 0 for as much as there is",
+    ),
+    setting(
+        "runs.isolation",
+        "TFE_RUN_ISOLATION",
+        Form::Choice(&["sandbox", "none"]),
+        "sandbox",
+        "How runs are kept apart from this machine: with none, whoever can start a run can do here what the server can",
+    ),
     path(
         "runs.work_dir",
         "TFE_WORK_DIR",
@@ -269,7 +283,6 @@ pub(super) const WITHOUT_MEANING: &[(&str, &str)] = &[
     ("TFE_DISK_CACHE", "there is no cache volume"),
     ("TFE_ATLAS", "there is no process to tune"),
     ("TFE_CAPACITY_CPU", "runs are not limited yet"),
-    ("TFE_CAPACITY_MEMORY", "runs are not limited yet"),
     ("TFE_VAULT_CLUSTER_ADDRESS", "there is no vault inside"),
     ("TFE_VAULT_DISABLE_MLOCK", "there is no vault inside"),
     ("TFE_TLS_", "the certificate's own defaults hold"),
