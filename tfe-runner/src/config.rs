@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
-use crate::tools::ToolSettings;
+use crate::{isolation::IsolationConfig, tools::ToolSettings};
 
 /// How a runner works.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ pub struct RunnerConfig {
     pub cli_config: Option<String>,
     /// How many jobs at once.
     pub concurrency: usize,
+    /// How runs are kept apart from this machine and from each other.
+    pub isolation: IsolationConfig,
     /// How jobs come home when this runner dies; none where it is restarted together with the control plane.
     pub courier: Option<Courier>,
 }

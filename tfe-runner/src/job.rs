@@ -176,6 +176,10 @@ pub struct RunnerInfo {
     /// How many it does now.
     #[serde(default)]
     pub working: u64,
+    /// The jobs that it has, also those of an earlier process that it will take up. One that it was given and that is not
+    /// among them has never reached it. None from runners that do not say.
+    #[serde(default)]
+    pub holds: Option<Vec<Id<Job>>>,
 }
 
 impl ArtifactKind {

@@ -11,16 +11,19 @@
 //! control plane has acknowledged it.
 
 pub mod archive;
+mod artifacts;
 mod config;
 pub mod control;
 mod files;
 mod follow;
 mod handle;
+pub mod isolation;
 pub mod job;
 mod lease;
 mod mask;
 mod paths;
 mod prepare;
+mod processes;
 mod recover;
 mod report;
 mod retry;
@@ -29,6 +32,7 @@ pub mod supervisor;
 pub mod tools;
 
 pub use config::{Courier, Letter, RunnerConfig};
+pub use isolation::IsolationConfig;
 pub use runner::Runner;
 pub use supervisor::snapshot::open as open_snapshot;
 pub use tools::Tools;

@@ -51,9 +51,24 @@ impl Paths {
         self.work.join("cli.tfrc")
     }
 
-    /// The file that a step leaves.
+    /// A file that the engine itself makes.
+    pub(crate) fn made(&self, name: &str) -> PathBuf {
+        self.work.join("made").join(name)
+    }
+
+    /// A file that the supervisor makes for the engine's output. Its directory is out of the run's reach.
     pub(crate) fn output(&self, name: &str) -> PathBuf {
         self.work.join("out").join(name)
+    }
+
+    /// `HOME`.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.work.join("home")
+    }
+
+    /// `TMPDIR`.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.work.join("tmp")
     }
 
     /// The log of a phase.
@@ -66,13 +81,18 @@ impl Paths {
         self.output("planned")
     }
 
+    /// The directories that the run changes.
+    pub(crate) fn writable(&self) -> [PathBuf; 6] {
+        [self.configuration(), self.data(), self.states(), self.work.join("made"), self.home(), self.temporary()]
+    }
+
     /// The directories that must exist.
-    pub(crate) fn directories(&self) -> [PathBuf; 6] {
-        [self.configuration(), self.data(), self.states(), self.work.join("out"), self.work.join("home"), self.work.join("tmp")]
+    pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        [self.work.join("out")].into_iter().chain(self.writable())
     }
 }
 
-/// The plan's files in the `out` directory.
+/// The plan's files.
 pub(crate) mod names {
     pub(crate) const PLAN: &str = "tfplan";
     pub(crate) const PLAN_JSON: &str = "plan.json";

@@ -16,10 +16,14 @@ use crate::{
     config::{Courier, Letter, RunnerConfig},
     control::{Control, ControlError, Ticket},
     files::{private_directory, write_fresh},
+    isolation::{
+        Isolation, Setting,
+        of_run::{Ground, IsolationError, of_run},
+    },
     job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
     paths::{Paths, lock_file, names},
     supervisor::{
-        instructions::{Instructions, Orphanage, Setting, Step, StepName},
+        instructions::{Instructions, Orphanage, Step, StepName},
         orphan::RUNNER_LOCK,
     },
     tools::{Platform, Program, ToolError, Tools},
@@ -45,6 +49,9 @@ pub(crate) enum PrepareError {
     /// The disk, most likely.
     #[error("the run's directory cannot be prepared: {0}")]
     Io(#[from] io::Error),
+    /// The run would not be kept apart.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
     /// Something that a person can change.
     #[error("{0}")]
     Unusable(String),
@@ -61,8 +68,10 @@ pub(crate) async fn prepare(
 ) -> Result<Instructions, PrepareError> {
     let spec = &assignment.spec;
     let is_planned = assignment.phase == Phase::Apply && paths.planned().exists();
-    if !is_planned && paths.work.exists() {
-        fs::remove_dir_all(&paths.work)?;
+    // What a plan's programs may have put where this process is about to write goes away.
+    let stale = if is_planned { paths.states() } else { paths.work.clone() };
+    if stale.exists() {
+        fs::remove_dir_all(stale)?;
     }
     for directory in paths.directories() {
         private_directory(&directory)?;
@@ -73,17 +82,34 @@ pub(crate) async fn prepare(
     }
     let directory = working_directory(paths, &spec.working_directory)?;
     if !is_planned {
+        forget_state(&directory)?;
         write_fresh(&paths.cli_config(), config.cli_config.as_deref().unwrap_or_default().as_bytes())?;
         write_fresh(&paths.variables(), variables_file(&spec.variables).as_bytes())?;
         write_fresh(&directory.join(override_name(&directory)?), override_file(paths, spec).as_bytes())?;
     }
     if assignment.phase == Phase::Apply && !is_planned {
-        fetch(control, ticket, ArtifactKind::PlanFile, &paths.output(names::PLAN)).await?;
+        fetch(control, ticket, ArtifactKind::PlanFile, &paths.made(names::PLAN)).await?;
         fetch(control, ticket, ArtifactKind::LockFile, &lock_file(&directory)).await?;
     }
     seed_state(control, ticket, &paths.state(&spec.workspace)).await?;
     begin_log(paths, assignment.phase, spec, &program)?;
-    Ok(instructions(config, assignment, paths, &program.path, directory, is_planned))
+    let isolation = isolation(config, paths, &program.path).await?;
+    Ok(instructions(config, assignment, paths, &program.path, directory, is_planned, isolation))
+}
+
+async fn isolation(config: &RunnerConfig, paths: &Paths, program: &Path) -> Result<Isolation, PrepareError> {
+    let (config, paths, program) = (config.clone(), paths.clone(), program.to_owned());
+    let isolated = move || {
+        let ground = Ground {
+            work: &paths.work,
+            readable: vec![paths.cli_config(), paths.variables()],
+            writable: paths.writable().into(),
+            program: &program,
+            cli_config: config.cli_config.as_deref().unwrap_or_default(),
+        };
+        of_run(&config.isolation, &config.supervisor, &ground)
+    };
+    Ok(tokio::task::spawn_blocking(isolated).await.map_err(io::Error::other)??)
 }
 
 async fn unpack(control: &dyn Control, ticket: &Ticket, paths: &Paths) -> Result<(), PrepareError> {
@@ -118,6 +144,14 @@ fn override_name(directory: &Path) -> io::Result<OsString> {
         }
     }
     Ok(OsString::from(last + OVERRIDE_END))
+}
+
+/// Removes a state that came with the configuration: `init` would ask whether the workspace is to have it.
+fn forget_state(directory: &Path) -> io::Result<()> {
+    match fs::remove_file(directory.join("terraform.tfstate")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Keeps the state in the run's own directory, whatever `cloud` or `backend` the configuration has.
@@ -178,6 +212,7 @@ fn instructions(
     program: &Path,
     directory: PathBuf,
     is_planned: bool,
+    isolation: Isolation,
 ) -> Instructions {
     let steps = Steps { program, paths, log: paths.log(assignment.phase) };
     let init = (!is_planned).then(|| vec![steps.init()]);
@@ -188,9 +223,12 @@ fn instructions(
     Instructions {
         spool: paths.spool.clone(),
         supervisor: config.supervisor.clone(),
+        isolation,
+        limits: config.isolation.limits,
         directory,
         environment: environment(assignment, paths),
         stages: init.into_iter().chain(stages).collect(),
+        work: paths.work.clone(),
         data: paths.data(),
         state: paths.state(&assignment.spec.workspace),
         is_apply: assignment.phase == Phase::Apply,
@@ -219,8 +257,8 @@ fn environment(assignment: &Assignment, paths: &Paths) -> Vec<Setting> {
     let defaults = [setting("PATH", SEARCH_PATH.to_owned()), setting("LANG", "C.UTF-8".to_owned())];
     let given = assignment.spec.environment.iter().map(|variable| Setting { name: variable.name.clone(), value: variable.value.clone() });
     let needed = [
-        setting("HOME", path(paths.work.join("home"))),
-        setting("TMPDIR", path(paths.work.join("tmp"))),
+        setting("HOME", path(paths.home())),
+        setting("TMPDIR", path(paths.temporary())),
         setting("TF_DATA_DIR", path(paths.data())),
         setting("TF_WORKSPACE", assignment.spec.workspace.clone()),
         setting("TF_CLI_CONFIG_FILE", path(paths.cli_config())),
@@ -246,7 +284,7 @@ impl Steps<'_> {
 
     fn plan(&self, spec: &Spec) -> Step {
         let mut arguments: Vec<OsString> = ["plan", "-input=false", "-lock=false", "-detailed-exitcode"].map(OsString::from).into();
-        arguments.push(assigned("-out=", self.paths.output(names::PLAN).as_os_str()));
+        arguments.push(assigned("-out=", self.paths.made(names::PLAN).as_os_str()));
         arguments.push(assigned("-var-file=", self.paths.variables().as_os_str()));
         arguments.extend(plan_options(&spec.plan, self.paths));
         arguments.extend(spec.structured_log.then(|| "-json".into()));
@@ -254,7 +292,7 @@ impl Steps<'_> {
     }
 
     fn show(&self) -> Step {
-        let arguments = vec!["show".into(), "-json".into(), self.paths.output(names::PLAN).into()];
+        let arguments = vec!["show".into(), "-json".into(), self.paths.made(names::PLAN).into()];
         self.step(StepName::ShowPlan, arguments, self.paths.output(names::PLAN_JSON), self.log.clone())
     }
 
@@ -269,7 +307,7 @@ impl Steps<'_> {
         let state = self.paths.state(&spec.workspace);
         arguments.extend(["-state=", "-state-out="].map(|option| assigned(option, state.as_os_str())));
         arguments.extend(spec.structured_log.then(|| "-json".into()));
-        arguments.push(self.paths.output(names::PLAN).into());
+        arguments.push(self.paths.made(names::PLAN).into());
         self.step(StepName::Apply, arguments, self.log.clone(), self.log.clone())
     }
 
@@ -285,7 +323,7 @@ fn plan_options(options: &PlanOptions, paths: &Paths) -> Vec<OsString> {
     arguments.extend(options.refresh_only.then(|| "-refresh-only".into()));
     arguments.extend(options.targets.iter().map(|address| assigned("-target=", address.as_ref())));
     arguments.extend(options.replace.iter().map(|address| assigned("-replace=", address.as_ref())));
-    arguments.extend(options.generate_configuration.then(|| assigned("-generate-config-out=", paths.output(names::GENERATED).as_os_str())));
+    arguments.extend(options.generate_configuration.then(|| assigned("-generate-config-out=", paths.made(names::GENERATED).as_os_str())));
     arguments
 }
 

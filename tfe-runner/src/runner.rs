@@ -1,10 +1,11 @@
 //! The runner: takes jobs, gets them supervised, follows them, reports.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,6 +15,7 @@ use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    artifacts,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
     files::private_directory,
@@ -66,6 +68,8 @@ struct Shared {
     control: Arc<dyn Control>,
     tools: Tools,
     info: RunnerInfo,
+    /// The jobs that are here, from before their first step until after their last.
+    holds: Mutex<BTreeSet<Id<Job>>>,
 }
 
 /// Why a job is not followed any more.
@@ -87,8 +91,9 @@ impl Runner {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             concurrency: config.concurrency.max(1) as u64,
             working: 0,
+            holds: None,
         };
-        Self { shared: Arc::new(Shared { config, control, tools, info }) }
+        Self { shared: Arc::new(Shared { config, control, tools, info, holds: Mutex::default() }) }
     }
 
     /// Takes up what an earlier process left, then new jobs. After `drain` it takes no new ones and returns once those it has
@@ -100,6 +105,7 @@ impl Runner {
         };
         let mut jobs = JoinSet::new();
         for handle in self.shared.left_behind() {
+            self.shared.holds().insert(handle.job.clone());
             let shared = self.shared.clone();
             jobs.spawn(async move { shared.adopt(handle).await });
         }
@@ -136,7 +142,9 @@ impl Runner {
                 slot = slots.clone().acquire_owned() => slot,
             };
             let free = slots.available_permits() as u64 + 1;
-            let info = RunnerInfo { working: self.shared.info.concurrency.saturating_sub(free), ..self.shared.info.clone() };
+            let working = self.shared.info.concurrency.saturating_sub(free);
+            let holds = self.shared.holds().iter().cloned().collect();
+            let info = RunnerInfo { working, holds: Some(holds), ..self.shared.info.clone() };
             let claimed = tokio::select! {
                 () = drain.cancelled() => return,
                 claimed = self.shared.control.claim(&info, CLAIM_WAIT) => claimed,
@@ -145,6 +153,7 @@ impl Runner {
                 Ok(None) => is_away = false,
                 Ok(Some(assignment)) => {
                     is_away = false;
+                    self.shared.holds().insert(assignment.job.clone());
                     let shared = self.shared.clone();
                     jobs.spawn(async move {
                         let _slot = slot;
@@ -170,6 +179,10 @@ impl Shared {
         let path = self.config.spool_root.join(RUNNER_LOCK);
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+    }
+
+    fn holds(&self) -> MutexGuard<'_, BTreeSet<Id<Job>>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The jobs that an earlier process of this runner was following.
@@ -210,7 +223,10 @@ impl Shared {
         let paths = Paths::new(&self.config, &handle.job, &handle.run);
         let _following = match handle::follow(&paths.spool).await {
             Ok(Some(lock)) => lock,
-            Ok(None) => return,
+            Ok(None) => {
+                self.holds().remove(&handle.job);
+                return;
+            }
             Err(error) => return tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed"),
         };
         let done = async {
@@ -274,7 +290,7 @@ impl Shared {
 
     /// Saves the state of an apply whose supervisor died.
     async fn recovered(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths) -> Result<Outcome, Gone> {
-        let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
+        let directory = artifacts::directory(&paths.work, &paths.configuration(), &assignment.spec.working_directory);
         let context = assignment.job.as_str();
         let state = recover::newest_state(paths, &assignment.spec.workspace, &directory, &assignment.spool_key, context);
         if let Some(state) = state.map(bytes::Bytes::from) {
@@ -354,6 +370,7 @@ impl Shared {
             }
         }
         remove(&paths.spool);
+        self.holds().remove(job);
         self.remove_if_over(&paths.work).await;
     }
 

@@ -8,7 +8,7 @@ use control::{MemoryControl, Records};
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    Runner, RunnerConfig,
+    IsolationConfig, Runner, RunnerConfig,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
     tools::ToolSettings,
 };
@@ -99,6 +99,8 @@ fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<
         cli_config: None,
         concurrency: 2,
         courier: None,
+        // These configurations wait for files outside of the run; tests/isolation has those that do not.
+        isolation: IsolationConfig::none(),
     };
     tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()))
 }

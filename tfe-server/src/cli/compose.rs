@@ -6,10 +6,10 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tfe_runner::RunnerConfig;
+use tfe_runner::{IsolationConfig, RunnerConfig, isolation::Limits};
 use tfe_server::{
     Backends, Server, Settings,
-    configuration::{Configuration, Mode},
+    configuration::{Configuration, Mode, Runs},
     tls,
 };
 use tokio::net::TcpListener;
@@ -116,7 +116,13 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         cli_config,
         concurrency: runs.concurrency,
         courier: None,
+        isolation: isolation(runs),
     })
+}
+
+fn isolation(runs: &Runs) -> IsolationConfig {
+    let chosen = if runs.isolated { IsolationConfig::default() } else { IsolationConfig::none() };
+    IsolationConfig { limits: Limits { memory_bytes: runs.memory_bytes, ..chosen.limits }, ..chosen }
 }
 
 /// A directory of its own for each data directory, in memory where that is possible.

@@ -158,6 +158,10 @@ pub struct Runs {
     pub tools: ToolSettings,
     /// A CLI configuration for them.
     pub cli_config: Option<PathBuf>,
+    /// Whether they are kept apart from this machine.
+    pub isolated: bool,
+    /// How much memory each may use, in bytes; 0 for as much as there is.
+    pub memory_bytes: u64,
 }
 
 /// Workers on other machines, from both sides.

@@ -251,6 +251,8 @@ fn runs(reader: &mut Reader, data_directory: &Path) -> Runs {
         tools_directories: tools.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
         tools: tool_sources(reader, data_directory),
         cli_config: reader.path("runs.cli_config"),
+        isolated: reader.choice("runs.isolation") != Some("none"),
+        memory_bytes: reader.number("capacity.memory") << 20,
     }
 }
 

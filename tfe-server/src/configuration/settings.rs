@@ -247,6 +247,20 @@ pub const SETTINGS: &[Setting] = &[
     secret("worker.agent_token", "TFE_AGENT_TOKEN", "On a worker, the token of the agent pool whose jobs it takes, instead"),
     text("worker.servers", "TFE_WORKER_SERVERS", "", "On a worker, the servers of the installation, separated by commas"),
     path("worker.ca_cert_file", "TFE_WORKER_CA_CERT_FILE", "On a worker, an authority that is trusted besides the system's, PEM"),
+    setting(
+        "capacity.memory",
+        "TFE_CAPACITY_MEMORY",
+        Form::Number(0..=16_777_216),
+        "2048",
+        "How much memory a run may use, in MiB; 0 for as much as there is",
+    ),
+    setting(
+        "runs.isolation",
+        "TFE_RUN_ISOLATION",
+        Form::Choice(&["sandbox", "none"]),
+        "sandbox",
+        "How runs are kept apart from this machine: with none, whoever can start a run can do here what the server can",
+    ),
     path(
         "runs.work_dir",
         "TFE_WORK_DIR",
@@ -319,7 +333,6 @@ pub(super) const WITHOUT_MEANING: &[(&str, &str)] = &[
     ("TFE_DISK_CACHE", "there is no cache volume"),
     ("TFE_ATLAS", "there is no process to tune"),
     ("TFE_CAPACITY_CPU", "runs are not limited yet"),
-    ("TFE_CAPACITY_MEMORY", "runs are not limited yet"),
     ("TFE_VAULT_CLUSTER_ADDRESS", "there is no vault inside"),
     ("TFE_VAULT_DISABLE_MLOCK", "there is no vault inside"),
     ("TFE_TLS_", "the certificate's own defaults hold"),
