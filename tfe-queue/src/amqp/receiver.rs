@@ -28,6 +28,10 @@ use crate::{failure::Failure, hint::Hint, link::Link, queue::Delivery};
 /// Longest time for fetching messages one by one before those that are there are handed over.
 const FETCH_TIME: Duration = Duration::from_secs(1);
 
+/// Longest time that one consumer is listened to. When a queue is deleted and made again at once, the broker may forget
+/// to tell consumers of the former queue that they wait in vain (seen with RabbitMQ 3.10).
+const RENEWAL: Duration = Duration::from_secs(5);
+
 /// Takes hints, on a connection of its own.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -87,7 +91,7 @@ impl Receiver {
         let consume = channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
         let mut consumer = bounded(consume).await?;
         let mut messages = Vec::new();
-        match timeout_at(deadline, consumer.next()).await {
+        match timeout_at(deadline.min(Instant::now() + RENEWAL), consumer.next()).await {
             Ok(Some(message)) => messages.push(message.map_err(Failure::new)?),
             // The broker ends consumers of a queue that is deleted.
             Ok(None) => return Err(Failure::new("the queue was deleted")),
