@@ -3,10 +3,7 @@
 //! Each look has a channel of its own. When it is abandoned the channel closes, and the broker takes back all that was
 //! on its way: nothing is ever held by nobody. What was handed over keeps its channel open until it is settled.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant as StdInstant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use lapin::{
@@ -60,28 +57,28 @@ impl Receiver {
     async fn pull(&self, session: &Session, max: u16, deadline: Instant) -> Result<Vec<Delivery>, Failure> {
         let channel = bounded(session.connection.create_channel()).await?;
         // A consumer is not told that nothing is there now, so what is there is fetched first.
-        let mut messages = self.fetch(&channel, max).await?;
-        if messages.is_empty() && Instant::now() < deadline {
-            messages = self.consume(&channel, max, deadline).await?;
+        let fetched = self.fetch(&channel, max).await?;
+        if !fetched.is_empty() || Instant::now() >= deadline {
+            return Ok(fetched);
         }
-        let mut deliveries = Vec::with_capacity(messages.len());
-        for message in messages {
+        let mut deliveries = Vec::new();
+        for message in self.consume(&channel, max, deadline).await? {
             deliveries.extend(self.accept(&channel, message).await?);
         }
         Ok(deliveries)
     }
 
     /// What is there, up to `max`.
-    async fn fetch(&self, channel: &Channel, max: u16) -> Result<Vec<Message>, Failure> {
-        let begin = StdInstant::now();
-        let mut messages = Vec::new();
-        while messages.len() < usize::from(max) && begin.elapsed() < FETCH_TIME {
+    async fn fetch(&self, channel: &Channel, max: u16) -> Result<Vec<Delivery>, Failure> {
+        let begin = Instant::now();
+        let mut deliveries = Vec::new();
+        while deliveries.len() < usize::from(max) && begin.elapsed() < FETCH_TIME {
             let Some(message) = bounded(channel.basic_get(self.topology.queue(None).into(), BasicGetOptions::default())).await? else {
                 break;
             };
-            messages.push(message.delivery);
+            deliveries.extend(self.accept(channel, message.delivery).await?);
         }
-        Ok(messages)
+        Ok(deliveries)
     }
 
     /// Waits for messages as a consumer that holds no more than `max`.
@@ -116,12 +113,16 @@ impl Receiver {
             }
         };
         let left = delay_left(&message.properties);
+        let delivery =
+            hand_over(hint.clone(), message.acker.clone(), channel.clone(), Arc::clone(&self.publisher), self.visibility_timeout);
         if left.is_zero() {
-            let publisher = Arc::clone(&self.publisher);
-            return Ok(Some(hand_over(hint, message.acker, channel.clone(), publisher, self.visibility_timeout)));
+            return Ok(Some(delivery));
         }
-        self.publisher.publish(&hint, left).await.map_err(Failure::new)?;
-        acknowledge(&message.acker).await?;
+        match self.publisher.publish(&hint, left).await {
+            Ok(()) => delivery.ack().await.map_err(Failure::new)?,
+            // It comes again after the visibility timeout, as if a receiver had died with it, and is sent on then.
+            Err(error) => tracing::warn!(%error, "a delayed hint is held back"),
+        }
         Ok(None)
     }
 }

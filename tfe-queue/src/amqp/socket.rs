@@ -22,7 +22,7 @@ use lapin::{AsyncTcpStream, uri::AMQPUri};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep_until},
+    time::{Sleep, sleep_until, timeout},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -30,7 +30,7 @@ use tokio_rustls::{
 };
 
 use super::address::is_encrypted;
-use crate::link::Background;
+use crate::{link::Background, queue::CALL_TIMEOUT};
 
 /// Longest silence of a broker. It sends a sign of life every few seconds, also while it has nothing to say.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
@@ -65,18 +65,23 @@ pub(super) fn runtime() -> Runtime<Kit> {
     Runtime::new(RuntimeParts::new(Tokio::current(), Sockets(Tokio::current())))
 }
 
-/// Connects, and encrypts if the address says so.
+/// Connects, and encrypts if the address says so, within [`CALL_TIMEOUT`]: whoever asked for it waits no longer, but the
+/// library's thread would.
 pub(super) async fn connect(uri: AMQPUri) -> io::Result<AsyncTcpStream<Socket>> {
+    let socket = timeout(CALL_TIMEOUT, open(uri)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+    Ok(AsyncTcpStream::Plain(socket?))
+}
+
+async fn open(uri: AMQPUri) -> io::Result<Socket> {
     let authority = &uri.authority;
     let stream = TcpStream::connect((authority.host.as_str(), authority.port)).await?;
     // Acknowledgements are small, and somebody waits for each.
     stream.set_nodelay(true)?;
     if !is_encrypted(&uri) {
-        return Ok(AsyncTcpStream::Plain(Socket::new(stream)));
+        return Ok(Socket::new(stream));
     }
     let name = ServerName::try_from(authority.host.clone()).map_err(io::Error::other)?;
-    let encrypted = TlsConnector::from(encryption()?).connect(name, stream).await?;
-    Ok(AsyncTcpStream::Plain(Socket::new(encrypted)))
+    Ok(Socket::new(TlsConnector::from(encryption()?).connect(name, stream).await?))
 }
 
 /// Encryption that trusts the roots of the operating system. Read for each connection, so that new roots are seen.

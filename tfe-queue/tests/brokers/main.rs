@@ -4,6 +4,7 @@
 //! would disturb others is done to a Redis of the test's own, or behind a proxy.
 
 mod addresses;
+mod encryption;
 mod proxy;
 mod rabbitmq;
 mod redis;

@@ -133,6 +133,24 @@ async fn a_hint_of_a_process_that_is_cut_off_goes_to_another_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_stays() {
+    let Some(url) = rabbitmq() else { return };
+    let name = unique_name();
+    let mut options = queue_options(&name);
+    options.visibility_timeout = HEALING;
+    // A heartbeat that would be longer than the silence which is taken for a dead broker.
+    let idle = open_queue(&format!("{url}?heartbeat=60"), options).unwrap();
+    idle.check().await.unwrap();
+    idle.publish(hint("a"), NOW).await.unwrap();
+    let held = idle.receive(1, SECOND * 5).await.unwrap();
+    assert_eq!(held.len(), 1);
+    // With the connection the hint would come here.
+    let other = named_queue(&url, &name).await;
+    assert!(other.receive(1, SECOND * 15).await.unwrap().is_empty());
+    idle.publish(hint("b"), NOW).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_abandoned_receive_holds_nothing() {
     let Some(url) = rabbitmq() else { return };
     let name = unique_name();
@@ -151,6 +169,23 @@ async fn an_abandoned_receive_holds_nothing() {
     assert_eq!(queue.receive(1, SECOND * 5).await.unwrap()[0].hint(), &hint("a"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_hint_is_dropped() {
+    let Some(url) = rabbitmq() else { return };
+    let name = unique_name();
+    let queue = named_queue(&url, &name).await;
+    let operator = Operator::new(&url).await;
+    for body in [&b"{\"something_newer\":{\"id\":\"a\"}}"[..], b"\xff"] {
+        operator.publish(&name, body).await;
+    }
+    queue.publish(hint("a"), NOW).await.unwrap();
+    let deliveries = queue.receive(10, SECOND * 5).await.unwrap();
+    assert_eq!(deliveries.iter().map(tfe_queue::Delivery::hint).collect::<Vec<_>>(), [&hint("a")]);
+    deliveries.into_iter().next().unwrap().ack().await.unwrap();
+    assert!(queue.receive(10, VISIBILITY_TIMEOUT * 2).await.unwrap().is_empty());
+}
+
+/// Publishes until it is ended; failures are part of it.
 async fn load(queue: Arc<dyn Queue>) {
     for number in 0_u64.. {
         let delay = if number % 3 == 0 { SECOND } else { NOW };
@@ -175,6 +210,13 @@ impl Operator {
     async fn purge(&self, queue: &str) {
         let channel = self.0.create_channel().await.unwrap();
         channel.queue_purge(queue.into(), lapin::options::QueuePurgeOptions::default()).await.unwrap();
+    }
+
+    async fn publish(&self, queue: &str, body: &[u8]) {
+        let channel = self.0.create_channel().await.unwrap();
+        channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.unwrap();
+        let (options, properties) = (lapin::options::BasicPublishOptions::default(), lapin::BasicProperties::default());
+        channel.basic_publish("".into(), queue.into(), options, body, properties).await.unwrap().await.unwrap();
     }
 
     async fn is_consumed(&self, queue: &str) -> bool {

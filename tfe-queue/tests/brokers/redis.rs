@@ -174,6 +174,32 @@ async fn a_hint_survives_the_process_that_held_it() {
     assert_eq!(again[0].hint(), &hint("a"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_says_so_until_a_hint_is_done() {
+    let Some(_) = redis() else { return };
+    let server = RedisServer::started().await;
+    let queue = named_queue(&server.url(), "hints").await;
+    let fill = |delay: Duration| {
+        let queue = Arc::clone(&queue);
+        async move {
+            loop {
+                match queue.publish(hint("a"), delay).await {
+                    Ok(()) => {}
+                    full => return full,
+                }
+            }
+        }
+    };
+    // Delayed hints count as well.
+    let fillers: Vec<_> = (0..8).map(|number| tokio::spawn(fill(SECOND * number))).collect();
+    for filler in fillers {
+        assert!(matches!(filler.await.unwrap(), Err(QueueError::Full)));
+    }
+    queue.receive(1, NOW).await.unwrap().remove(0).ack().await.unwrap();
+    queue.publish(hint("b"), NOW).await.unwrap();
+    assert!(matches!(queue.publish(hint("c"), NOW).await, Err(QueueError::Full)));
+}
+
 /// Publishes until it is ended; failures are part of it.
 async fn load(queue: Arc<dyn Queue>) {
     for number in 0_u64.. {

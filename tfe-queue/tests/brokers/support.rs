@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub(crate) const NOW: Duration = Duration::ZERO;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// Long enough for brokers on a loaded machine, and above one second, which the suite takes off.
-pub(crate) const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long healing may take: the longest pause between attempts, an attempt, and a loaded machine.
 pub(crate) const HEALING: Duration = Duration::from_secs(30);
 /// What a call may take when its broker is frozen: it waits for a session, and then for an answer.
