@@ -91,13 +91,17 @@ impl<S: Clone + Send + Sync + 'static> Link<S> {
         look: impl Fn(Instant) -> BoxFuture<'a, Result<Vec<T>, Failure>>,
     ) -> Result<Vec<T>, Failure> {
         let deadline = clock::later(wait);
-        let patience = deadline.min(clock::later(CALL_TIMEOUT));
+        // Until when failures are put up with, once there was one.
+        let mut patience = None;
         loop {
             match look(deadline).await {
                 Ok(found) if !found.is_empty() || Instant::now() >= deadline => return Ok(found),
-                Ok(_) => {}
-                Err(failure) if Instant::now() >= patience => return Err(failure),
-                Err(_) => {
+                Ok(_) => patience = None,
+                Err(failure) => {
+                    let patience = *patience.get_or_insert_with(|| deadline.min(clock::later(CALL_TIMEOUT)));
+                    if Instant::now() >= patience {
+                        return Err(failure);
+                    }
                     sleep(AWAY_PAUSE).await;
                     self.wait_until_up(patience).await;
                 }

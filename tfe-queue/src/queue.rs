@@ -21,8 +21,8 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 /// after [`Queue::visibility_timeout`], and of one that is, a later acknowledgement by an earlier receiver is ignored.
 /// A broker that is away or was wiped loses hints; it is back in use by itself once it is there again.
 ///
-/// Calls are bounded in time also when a broker does not answer: they end within [`CALL_TIMEOUT`] or two, and
-/// [`receive`](Queue::receive) by about its wait.
+/// Calls are bounded in time also when a broker does not answer: within [`CALL_TIMEOUT`] for a connection and once more
+/// for an answer, and [`receive`](Queue::receive) no more than that beyond its wait.
 #[async_trait]
 pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// Gives a hint to some receiver, not before `delay` has passed.

@@ -6,7 +6,8 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::open::OpenError;
 
-/// Seconds between signs of life, of which the broker sends two. The URL's `heartbeat` overrides it.
+/// Seconds between signs of life, of which the broker sends two. The URL's `heartbeat` is not heeded, since a broker
+/// that is silent for longer is taken as dead.
 const HEARTBEAT_SECONDS: u16 = 5;
 
 /// An address of RabbitMQ. Its `Debug` tells nothing, since the password is in there.
@@ -17,7 +18,7 @@ impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, OpenError> {
         let malformed = OpenError::Malformed("amqp://user:password@host:5672/%2f or amqps://user:password@host:5671/%2f");
         let mut uri = AMQPUri::from_str(url).map_err(|_| malformed)?;
-        uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri.query.heartbeat = Some(HEARTBEAT_SECONDS);
         Ok(Self(uri))
     }
 

@@ -8,7 +8,6 @@ use lapin::{options::QueueDeclareOptions, types::FieldTable};
 
 use super::{address::Address, delivery::bounded, publisher::Publisher, receiver::Receiver, session::Sessions, topology::Topology};
 use crate::{
-    failure::Failure,
     hint::Hint,
     open::{OpenError, QueueOptions},
     queue::{Delivery, Queue, QueueError},
@@ -69,7 +68,7 @@ impl Queue for AmqpQueue {
             if let Err(failure) = bounded(there).await {
                 // A new session makes what is missing.
                 lease.give_up();
-                return Err(Failure::into(failure));
+                return Err(failure.into());
             }
         }
         Ok(())

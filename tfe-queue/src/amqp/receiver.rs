@@ -3,10 +3,7 @@
 //! Each look has a channel of its own. When it is abandoned the channel closes, and the broker takes back all that was
 //! on its way: nothing is ever held by nobody. What was handed over keeps its channel open until it is settled.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant as StdInstant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use lapin::{
@@ -27,6 +24,10 @@ use crate::{failure::Failure, hint::Hint, link::Link, queue::Delivery};
 
 /// Longest time for fetching messages one by one before those that are there are handed over.
 const FETCH_TIME: Duration = Duration::from_secs(1);
+
+/// Longest time that one consumer is listened to. When a queue is deleted and made again at once, the broker may forget
+/// to tell consumers of the former queue that they wait in vain (seen with RabbitMQ 3.10).
+const RENEWAL: Duration = Duration::from_secs(5);
 
 /// Takes hints, on a connection of its own.
 #[derive(Debug)]
@@ -56,28 +57,28 @@ impl Receiver {
     async fn pull(&self, session: &Session, max: u16, deadline: Instant) -> Result<Vec<Delivery>, Failure> {
         let channel = bounded(session.connection.create_channel()).await?;
         // A consumer is not told that nothing is there now, so what is there is fetched first.
-        let mut messages = self.fetch(&channel, max).await?;
-        if messages.is_empty() && Instant::now() < deadline {
-            messages = self.consume(&channel, max, deadline).await?;
+        let fetched = self.fetch(&channel, max).await?;
+        if !fetched.is_empty() || Instant::now() >= deadline {
+            return Ok(fetched);
         }
-        let mut deliveries = Vec::with_capacity(messages.len());
-        for message in messages {
+        let mut deliveries = Vec::new();
+        for message in self.consume(&channel, max, deadline).await? {
             deliveries.extend(self.accept(&channel, message).await?);
         }
         Ok(deliveries)
     }
 
     /// What is there, up to `max`.
-    async fn fetch(&self, channel: &Channel, max: u16) -> Result<Vec<Message>, Failure> {
-        let begin = StdInstant::now();
-        let mut messages = Vec::new();
-        while messages.len() < usize::from(max) && begin.elapsed() < FETCH_TIME {
+    async fn fetch(&self, channel: &Channel, max: u16) -> Result<Vec<Delivery>, Failure> {
+        let begin = Instant::now();
+        let mut deliveries = Vec::new();
+        while deliveries.len() < usize::from(max) && begin.elapsed() < FETCH_TIME {
             let Some(message) = bounded(channel.basic_get(self.topology.queue(None).into(), BasicGetOptions::default())).await? else {
                 break;
             };
-            messages.push(message.delivery);
+            deliveries.extend(self.accept(channel, message.delivery).await?);
         }
-        Ok(messages)
+        Ok(deliveries)
     }
 
     /// Waits for messages as a consumer that holds no more than `max`.
@@ -87,7 +88,7 @@ impl Receiver {
         let consume = channel.basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default());
         let mut consumer = bounded(consume).await?;
         let mut messages = Vec::new();
-        match timeout_at(deadline, consumer.next()).await {
+        match timeout_at(deadline.min(Instant::now() + RENEWAL), consumer.next()).await {
             Ok(Some(message)) => messages.push(message.map_err(Failure::new)?),
             // The broker ends consumers of a queue that is deleted.
             Ok(None) => return Err(Failure::new("the queue was deleted")),
@@ -112,12 +113,16 @@ impl Receiver {
             }
         };
         let left = delay_left(&message.properties);
+        let delivery =
+            hand_over(hint.clone(), message.acker.clone(), channel.clone(), Arc::clone(&self.publisher), self.visibility_timeout);
         if left.is_zero() {
-            let publisher = Arc::clone(&self.publisher);
-            return Ok(Some(hand_over(hint, message.acker, channel.clone(), publisher, self.visibility_timeout)));
+            return Ok(Some(delivery));
         }
-        self.publisher.publish(&hint, left).await.map_err(Failure::new)?;
-        acknowledge(&message.acker).await?;
+        match self.publisher.publish(&hint, left).await {
+            Ok(()) => delivery.ack().await.map_err(Failure::new)?,
+            // It comes again after the visibility timeout, as if a receiver had died with it, and is sent on then.
+            Err(error) => tracing::warn!(%error, "a delayed hint is held back"),
+        }
         Ok(None)
     }
 }

@@ -8,18 +8,21 @@ use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use async_rs::{Runtime, Tokio, traits::Reactor, util::RuntimeParts};
-use futures::{Stream, TryFutureExt};
+use futures::{Stream, TryFutureExt, task::AtomicWaker};
 use lapin::{AsyncTcpStream, uri::AMQPUri};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
-    time::{Sleep, sleep},
+    time::{Sleep, sleep_until, timeout},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -27,6 +30,7 @@ use tokio_rustls::{
 };
 
 use super::address::is_encrypted;
+use crate::{link::Background, queue::CALL_TIMEOUT};
 
 /// Longest silence of a broker. It sends a sign of life every few seconds, also while it has nothing to say.
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
@@ -41,7 +45,16 @@ pub(super) struct Sockets(Tokio);
 /// A connection, plain or encrypted, that fails when nothing was heard for [`SILENCE_LIMIT`].
 pub(super) struct Socket {
     transport: Pin<Box<dyn Transport>>,
-    silence: Pin<Box<Sleep>>,
+    silence: Arc<Silence>,
+    _watch: Background,
+}
+
+/// How long nothing was heard. A task watches it, since the library reads in a thread without a runtime, which may
+/// also outlive the runtime.
+struct Silence {
+    heard: Mutex<Instant>,
+    too_long: AtomicBool,
+    reader: AtomicWaker,
 }
 
 trait Transport: AsyncRead + AsyncWrite + Send {}
@@ -52,18 +65,23 @@ pub(super) fn runtime() -> Runtime<Kit> {
     Runtime::new(RuntimeParts::new(Tokio::current(), Sockets(Tokio::current())))
 }
 
-/// Connects, and encrypts if the address says so.
+/// Connects, and encrypts if the address says so, within [`CALL_TIMEOUT`]: whoever asked for it waits no longer, but the
+/// library's thread would.
 pub(super) async fn connect(uri: AMQPUri) -> io::Result<AsyncTcpStream<Socket>> {
+    let socket = timeout(CALL_TIMEOUT, open(uri)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
+    Ok(AsyncTcpStream::Plain(socket?))
+}
+
+async fn open(uri: AMQPUri) -> io::Result<Socket> {
     let authority = &uri.authority;
     let stream = TcpStream::connect((authority.host.as_str(), authority.port)).await?;
     // Acknowledgements are small, and somebody waits for each.
     stream.set_nodelay(true)?;
     if !is_encrypted(&uri) {
-        return Ok(AsyncTcpStream::Plain(Socket::new(stream)));
+        return Ok(Socket::new(stream));
     }
     let name = ServerName::try_from(authority.host.clone()).map_err(io::Error::other)?;
-    let encrypted = TlsConnector::from(encryption()?).connect(name, stream).await?;
-    Ok(AsyncTcpStream::Plain(Socket::new(encrypted)))
+    Ok(Socket::new(TlsConnector::from(encryption()?).connect(name, stream).await?))
 }
 
 /// Encryption that trusts the roots of the operating system. Read for each connection, so that new roots are seen.
@@ -77,22 +95,55 @@ fn encryption() -> io::Result<Arc<ClientConfig>> {
 
 impl Socket {
     fn new(transport: impl Transport + 'static) -> Self {
-        Self { transport: Box::pin(transport), silence: Box::pin(sleep(SILENCE_LIMIT)) }
+        let silence = Arc::new(Silence { heard: Mutex::new(Instant::now()), too_long: AtomicBool::new(false), reader: AtomicWaker::new() });
+        let watch = Background::spawn(watch(EndOfRuntime(Arc::clone(&silence))));
+        Self { transport: Box::pin(transport), silence, _watch: watch }
+    }
+}
+
+impl Silence {
+    fn heard(&self) -> MutexGuard<'_, Instant> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self) {
+        self.too_long.store(true, Ordering::Release);
+        self.reader.wake();
+    }
+}
+
+/// Ends the connection with the task that watches it, which is when the runtime shuts down.
+struct EndOfRuntime(Arc<Silence>);
+
+impl Drop for EndOfRuntime {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+async fn watch(connection: EndOfRuntime) {
+    loop {
+        let limit = *connection.0.heard() + SILENCE_LIMIT;
+        if Instant::now() >= limit {
+            return;
+        }
+        sleep_until(limit.into()).await;
     }
 }
 
 impl futures::AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(buffer);
+        self.silence.reader.register(context.waker());
         match self.transport.as_mut().poll_read(context, &mut buffer) {
             Poll::Ready(result) => {
-                self.silence.as_mut().reset(tokio::time::Instant::now() + SILENCE_LIMIT);
+                *self.silence.heard() = Instant::now();
                 Poll::Ready(result.map(|()| buffer.filled().len()))
             }
-            Poll::Pending => {
-                let silent = || io::Error::new(io::ErrorKind::TimedOut, "the broker is silent");
-                self.silence.as_mut().poll(context).map(|()| Err(silent()))
+            Poll::Pending if self.silence.too_long.load(Ordering::Acquire) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the broker is silent")))
             }
+            Poll::Pending => Poll::Pending,
         }
     }
 }

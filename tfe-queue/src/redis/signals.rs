@@ -91,8 +91,8 @@ pub(super) async fn listen(channel: Channel, address: Address, local: MemorySign
 async fn hear(channel: &Channel, address: &Address, local: &MemorySignals, hears: &watch::Sender<bool>) -> Result<Infallible, Failure> {
     let (mut sink, mut messages) = address.subscriber().await?.split();
     bounded(sink.subscribe(&*channel.name)).await?;
-    hears.send_replace(true);
     local.notify_all();
+    hears.send_replace(true);
     loop {
         match timeout(PULSE, messages.next()).await {
             // What is not text is not ours.
