@@ -265,6 +265,9 @@ impl Steps<'_> {
 
     fn apply(&self, spec: &Spec) -> Step {
         let mut arguments: Vec<OsString> = ["apply", "-input=false", "-lock=false"].map(OsString::from).into();
+        // A plan file names the state file of whoever planned, which is not here if that was another worker.
+        let state = self.paths.state(&spec.workspace);
+        arguments.extend(["-state=", "-state-out="].map(|option| assigned(option, state.as_os_str())));
         arguments.extend(spec.structured_log.then(|| "-json".into()));
         arguments.push(self.paths.output(names::PLAN).into());
         self.step(StepName::Apply, arguments, self.log.clone(), self.log.clone())

@@ -17,7 +17,10 @@ use crate::{
     paths::{Paths, lock_file, names},
     prepare::append,
     retry::until_acknowledged,
-    supervisor::instructions::{Done, StepEnd, StepName},
+    supervisor::{
+        STATE,
+        instructions::{Done, StepEnd, StepName},
+    },
 };
 
 /// Largest document that a run may leave.
@@ -67,6 +70,11 @@ pub(crate) async fn outcome(
         return Ok(failed(error.clone()));
     }
     match assignment.phase {
+        Phase::Apply if progress.summary().has_changes && !paths.spool.join(STATE).exists() => Ok(failed(
+            "the apply changed things, but its state was not written where it is kept; compare the run's log with the real objects, \
+             and import what is missing in the state"
+                .to_owned(),
+        )),
         Phase::Apply => Ok(Outcome::Applied { summary: progress.summary() }),
         Phase::Plan => match documents(assignment, paths) {
             Ok((summary, documents)) => {

@@ -30,6 +30,7 @@ pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Fail
     let node = node_name(configuration)?;
     let settings = Settings {
         node: node.clone(),
+        rate_limit: configuration.rate_limit,
         worker_token: configuration.workers.token.clone(),
         watched_directory: Some(configuration.data_directory.clone()),
         initial_admin: configuration.initial_admin.clone(),
@@ -37,7 +38,7 @@ pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Fail
         tls: is_encrypted(configuration),
         ..Settings::default()
     };
-    let builder = Server::builder().backends(backends).settings(settings);
+    let builder = Server::builder().backends(backends).brokers(configuration.brokers.clone()).settings(settings);
     let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node)?) } else { builder };
     Ok(builder.build().await?)
 }

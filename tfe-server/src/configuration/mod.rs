@@ -51,6 +51,10 @@ pub struct Configuration {
     pub vault: Option<ExternalVault>,
     /// What this node runs, and how.
     pub runs: Runs,
+    /// What nodes talk through.
+    pub brokers: crate::Brokers,
+    /// How many API requests one caller may make in a second.
+    pub rate_limit: Option<u64>,
     /// Workers on other machines.
     pub workers: Workers,
     /// Who may create the first administrator.

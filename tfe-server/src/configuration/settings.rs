@@ -95,6 +95,13 @@ pub const SETTINGS: &[Setting] = &[
         "./tfe-data",
         "The data directory; in external mode only what runs on this node need",
     ),
+    setting(
+        "server.rate_limit",
+        "TFE_RATE_LIMIT",
+        Form::Number(0..=1_000_000),
+        "0",
+        "How many API requests one caller may make in a second, over all nodes; 0 for any number",
+    ),
     setting("server.listen", "TFE_LISTEN", Form::Address, "127.0.0.1:8080", "Where to listen; port 0 takes a free one"),
     text(
         "server.node",
@@ -209,7 +216,12 @@ pub const SETTINGS: &[Setting] = &[
     text("vault.mount", "TFE_VAULT_MOUNT", "transit", "Where the transit engine is mounted"),
     text("vault.key", "TFE_VAULT_KEY", "tfe", "The name of the key; made if it is missing and the policy allows it"),
     path("vault.ca_cert_file", "TFE_VAULT_CA_CERT_FILE", "The authority that signed the vault's certificate, PEM"),
-    text("redis.host", "TFE_REDIS_HOST", "", "Redis, as host or host:port; read, and used once nodes are coordinated through it"),
+    text(
+        "redis.host",
+        "TFE_REDIS_HOST",
+        "",
+        "Redis, as host or host:port: several nodes tell each other of changes through it at once, without it within a second",
+    ),
     text("redis.user", "TFE_REDIS_USER", "", "The user"),
     secret("redis.password", "TFE_REDIS_PASSWORD", "The password"),
     switch("redis.use_tls", "TFE_REDIS_USE_TLS", "Talk to it over TLS"),
@@ -217,7 +229,7 @@ pub const SETTINGS: &[Setting] = &[
     secret(
         "rabbitmq.url",
         "TFE_RABBITMQ_URL",
-        "RabbitMQ, as amqp://user:password@host:port; read, and used once nodes are coordinated through it",
+        "RabbitMQ, as amqp://user:password@host:port: hints to background loops go through it, else through Redis",
     ),
     setting("capacity.concurrency", "TFE_CAPACITY_CONCURRENCY", Form::Number(1..=1_000), "4", "How many runs at once on this node"),
     setting(

@@ -178,7 +178,7 @@ impl Control for LocalControl {
         agents::note(&self.app, &self.queue, runner, self.address.as_deref()).await.map_err(refused)?;
         let deadline = Instant::now() + wait;
         loop {
-            let mut watch = self.app.signals.watch(runs::JOBS_TOPIC);
+            let mut watch = self.app.coordination.watch(runs::JOBS_TOPIC);
             if self.app.health.is_draining() {
                 return Ok(None);
             }
@@ -229,7 +229,7 @@ impl Control for LocalControl {
         let run = self.held(ticket).await?.run;
         let deadline = Instant::now() + wait;
         loop {
-            let mut watch = self.app.signals.watch(&runs::run_topic(&run.id));
+            let mut watch = self.app.coordination.watch(&runs::run_topic(&run.id));
             let directive = directive(&self.held(ticket).await?.run);
             let left = deadline.saturating_duration_since(Instant::now());
             if directive != Directive::Continue || left.is_zero() {

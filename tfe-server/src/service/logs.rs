@@ -66,7 +66,7 @@ pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, cont
         }
         offset += length;
     }
-    app.signals.notify(&log_topic(log));
+    app.coordination.notify(&log_topic(log));
     Ok(())
 }
 

@@ -249,12 +249,12 @@ pub(crate) async fn jobs(app: &App, run: &Run) -> Result<Vec<Versioned<Job>>, Ap
 }
 
 async fn announce(app: &App, run: &Run, effects: &[Effect]) {
-    app.signals.notify(&run_topic(&run.id));
-    app.signals.notify(&log_topic(run.plan_id.as_str()));
-    app.signals.notify(&log_topic(run.apply_id.as_str()));
+    app.coordination.notify(&run_topic(&run.id));
+    app.coordination.notify(&log_topic(run.plan_id.as_str()));
+    app.coordination.notify(&log_topic(run.apply_id.as_str()));
     if effects.iter().any(|effect| matches!(effect, Effect::Dispatch(_))) {
         // One topic for all queues: a worker that looks in vain has lost a query.
-        app.signals.notify(JOBS_TOPIC);
+        app.coordination.notify(JOBS_TOPIC);
     }
     if effects.contains(&Effect::Release) {
         let hint = Hint::WorkspaceChanged { workspace: run.workspace_id.to_string() };

@@ -212,6 +212,19 @@ fn an_apply_whose_worker_is_killed_ends_within_ten_seconds_with_its_state() {
 }
 
 #[test]
+fn an_apply_on_another_worker_than_the_plan_writes_the_state_where_it_is_kept() {
+    let demo = server();
+    let mut planner = worker(&demo);
+    let project = demo.project("moved", "resource \"terraform_data\" \"a\" {}\n");
+    project.init();
+    project.terraform(&["plan", "-out=tfplan"]).succeeded();
+    planner.kill();
+    let _other = worker(&demo);
+    project.terraform(&["apply", "-no-color", "tfplan"]).succeeded().shows("Apply complete!");
+    assert_eq!(held(&demo, "moved"), ["terraform_data.a"]);
+}
+
+#[test]
 fn a_worker_that_comes_back_goes_on_with_its_apply() {
     let demo = server();
     let mut worker = worker(&demo);

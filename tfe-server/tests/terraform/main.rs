@@ -8,6 +8,7 @@ mod failover;
 mod fleet;
 mod harness;
 mod modes;
+mod nodes;
 mod outages;
 mod plans;
 mod remote;
