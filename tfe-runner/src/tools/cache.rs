@@ -39,7 +39,9 @@ pub struct Cache {
 impl Cache {
     /// The cache in a directory, which is made when it is needed.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let root = root.into();
+        // Engines are started from other directories.
+        Self { root: std::path::absolute(&root).unwrap_or(root) }
     }
 
     /// The program of a version: the one from the archive with this digest, or any.

@@ -37,6 +37,8 @@ impl Installed {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut installed = Self::default();
         for directory in directories.iter().cloned().chain(std::env::split_paths(&path)) {
+            // Engines are started from other directories.
+            let directory = std::path::absolute(&directory).unwrap_or(directory);
             for kind in EngineKind::ALL {
                 for program in candidates(&directory, kind) {
                     if let Some(version) = version_of(&program) {

@@ -54,7 +54,7 @@ impl Keys {
         };
         self.0.retain(|key| fingerprint(key) == vendor);
         if self.0.is_empty() {
-            let wrong = format!("the public key beside the engine is not its vendor's (it has the fingerprint {vendor}); ");
+            let wrong = format!("the public key beside the engine is not its vendor's, whose fingerprint is {vendor}; ");
             return Err(ToolError::Untrusted(wrong + "fetch the vendor's key, or name the file of your own with TFE_TOOLS_KEYS"));
         }
         Ok(self)
@@ -73,7 +73,7 @@ impl Keys {
                 _ => {}
             }
         }
-        let why = problem.unwrap_or("none of the keys made it");
+        let why = problem.unwrap_or("none of the keys signed this list");
         let mut known = String::new();
         for key in &self.0 {
             let _ = write!(known, " {}", fingerprint(key));
@@ -303,7 +303,10 @@ mod tests {
             assert!(keys.check(DOCUMENT, garbage).is_err());
         }
         let unknown = problem(&other.to_public_key(), &signature).unwrap();
-        assert!(unknown.contains("none of the keys made it") && unknown.contains(&fingerprint(&other.to_public_key())), "{unknown}");
+        assert!(
+            unknown.contains("none of the keys signed this list") && unknown.contains(&fingerprint(&other.to_public_key())),
+            "{unknown}"
+        );
         for garbage in [&b""[..], b"no key", BEGIN.as_bytes()] {
             assert!(Keys::parse(garbage).is_err());
         }

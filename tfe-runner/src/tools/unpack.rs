@@ -209,7 +209,8 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_or_something_else_is_refused() {
-        let entries: Entries<'_> = &[("terraform", EntryType::Regular, &[7; 100_000])];
+        let program = vec![7; 100_000];
+        let entries: Entries<'_> = &[("terraform", EntryType::Regular, &program)];
         for archive in [zipped(entries), tarred(entries)] {
             for length in [0, 1, 10, archive.len() / 2, archive.len() - 1] {
                 assert!(taken(&archive[..length]).is_err(), "{length} of {}", archive.len());

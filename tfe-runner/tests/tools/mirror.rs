@@ -69,7 +69,7 @@ async fn what_was_changed_on_the_way_is_refused() {
         ("SHA256SUMS", |sums, _| sums[0] ^= 1, "the signature of the checksums is not good"),
         ("SUMS.sig", |signature, _| *signature.last_mut().unwrap() ^= 1, "the signature of the checksums is not good"),
         ("SUMS.sig", |signature, _| signature.clear(), "the signature of the checksums cannot be read"),
-        ("SUMS.sig", |signature, stranger| *signature = stranger.sign(b"x"), "none of the keys made it"),
+        ("SUMS.sig", |signature, stranger| *signature = stranger.sign(b"x"), "none of the keys signed this list"),
     ];
     for (file, change, why) in changes {
         let machine = Machine::new();
@@ -81,7 +81,7 @@ async fn what_was_changed_on_the_way_is_refused() {
     }
     // A list of the stranger's own, rightly signed by the stranger.
     let machine = Machine::new();
-    refused(&machine, &terraform(&stranger, "1.9.8", "1.9.8"), "none of the keys made it").await;
+    refused(&machine, &terraform(&stranger, "1.9.8", "1.9.8"), "none of the keys signed this list").await;
     let machine = Machine::new();
     let mut unsigned = terraform(&machine.vendor, "1.9.8", "1.9.8");
     unsigned.retain(|name, _| !name.ends_with("SUMS.sig"));
