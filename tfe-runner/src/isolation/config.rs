@@ -4,6 +4,8 @@ use std::{ops::Range, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Network;
+
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
@@ -17,6 +19,8 @@ pub struct IsolationConfig {
     /// More paths that runs may read, such as tools outside of `/usr`. Absolute paths that the CLI configuration of
     /// runs names, such as provider mirrors, are readable without being listed here.
     pub readable: Vec<PathBuf>,
+    /// What of the network they reach.
+    pub network: Network,
     /// The user ids that runs get, one each, when the runner is root. No other program may use them.
     pub users: Range<u32>,
     /// Where the user ids in use are recorded: one place for all runners of a machine, emptied when it starts.
@@ -58,6 +62,7 @@ impl Default for IsolationConfig {
             mode: Mode::default(),
             limits: Limits::default(),
             readable: Vec::new(),
+            network: Network::default(),
             // Above the ranges that distributions and systemd give to users, services and containers
             // (https://systemd.io/UIDS-GIDS/), below the ids that are negative for some programs.
             users: 1_879_048_192..1_879_048_192 + 65_536,

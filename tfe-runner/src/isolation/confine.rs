@@ -11,7 +11,7 @@ use nix::{
     unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
-use super::{Level, Limits, Sandbox, doing, landlocked, seccomp};
+use super::{Level, Limits, NetworkLevel, Sandbox, doing, landlocked, seccomp};
 
 /// Locked memory of a process, enough for keys of a tool that locks them.
 const LOCKED_BYTES: u64 = 8 << 20;
@@ -63,6 +63,9 @@ pub(super) fn give_up_rights(user: Option<u32>) -> io::Result<()> {
 
 /// Puts the kernel's own rules around this process and all that it starts.
 pub(super) fn restrict(sandbox: &Sandbox) -> io::Result<()> {
+    if sandbox.network.level == NetworkLevel::Ports {
+        landlocked::close_ports(&sandbox.network.closed_ports())?;
+    }
     let is_enforced = landlocked::restrict(sandbox)?;
     if sandbox.level == Level::Landlock && !is_enforced {
         return Err(io::Error::other("this kernel has no Landlock"));

@@ -19,7 +19,7 @@ use nix::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Sandbox, confine, direct, doing,
+    NetworkLevel, Sandbox, confine, direct, doing,
     launcher::{INIT, Message},
 };
 
@@ -86,6 +86,7 @@ pub(super) fn is_forwarded(signal: Signal) -> bool {
 
 fn make_namespaces(sandbox: &Sandbox) -> io::Result<()> {
     let mut flags = CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWCGROUP;
+    flags.set(CloneFlags::CLONE_NEWNET, sandbox.network.level == NetworkLevel::Cut);
     if sandbox.user.is_some() {
         // Root needs no user namespace, and a kernel without one around a run has one surface less.
         return doing("namespaces cannot be made", unshare(flags));

@@ -1,11 +1,15 @@
 //! Rules of Landlock: a second wall around files, and around the signals and abstract sockets of others.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
 
-use landlock::{ABI, Access, AccessFs, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope, path_beneath_rules};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope, path_beneath_rules,
+};
 
 use super::{Level, Sandbox, doing, root};
 
@@ -16,6 +20,15 @@ const KNOWN: ABI = ABI::V7;
 pub(super) fn restrict(sandbox: &Sandbox) -> io::Result<bool> {
     let status = doing("Landlock", rules(sandbox)?.restrict_self())?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// Closes TCP ports for ever: what is not allowed is not reached, so all others are allowed one by one.
+pub(super) fn close_ports(closed: &BTreeSet<u16>) -> io::Result<()> {
+    let connect = AccessNet::ConnectTcp;
+    let open = (0..=u16::MAX).filter(|port| !closed.contains(port)).map(|port| Ok::<_, RulesetError>(NetPort::new(port, connect)));
+    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(connect);
+    let ruleset = ruleset.and_then(Ruleset::create).and_then(|ruleset| ruleset.add_rules(open));
+    doing("the closing of ports", ruleset.and_then(landlock::RulesetCreated::restrict_self)).map(drop)
 }
 
 fn rules(sandbox: &Sandbox) -> io::Result<landlock::RulesetCreated> {

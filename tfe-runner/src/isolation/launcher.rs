@@ -21,7 +21,7 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Isolation, Launch, Level, Sandbox, confine, direct, enter, init};
+use super::{Isolation, Launch, Level, Sandbox, confine, direct, enter, init, knock};
 use crate::processes;
 
 /// The last of the three descriptors that every program has.
@@ -30,6 +30,8 @@ const STANDARD_ERROR: RawFd = 2;
 const LAUNCH: &str = "launch";
 /// The argument that chooses the end of all processes of a run's user.
 const END: &str = "end";
+/// The argument that chooses an attempt to reach a port.
+pub(super) const KNOCK: &str = "knock";
 /// The argument that chooses the first process of a sandbox.
 pub(super) const INIT: &str = "init";
 
@@ -77,6 +79,7 @@ pub(crate) fn run(word: &OsStr, arguments: &mut dyn Iterator<Item = OsString>) -
     match word.to_str()? {
         LAUNCH => Some(launch()),
         END => Some(end(arguments)),
+        KNOCK => Some(knock::run(arguments)),
         INIT => Some(init::run()),
         _ => None,
     }

@@ -20,10 +20,13 @@ mod config;
 mod confine;
 mod direct;
 mod enter;
+mod filter;
 mod init;
+mod knock;
 mod landlocked;
 pub(crate) mod launcher;
 mod lease;
+mod network;
 pub(crate) mod of_run;
 mod probe;
 mod root;
@@ -36,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
 pub use config::{IsolationConfig, Limits, Mode};
+pub use network::{AddressRange, Network, NetworkLevel, NotARange};
 pub use probe::{Guarantees, MemoryBound, Unavailable, probe};
 pub use sandbox::{Level, Sandbox};
 
@@ -61,11 +65,21 @@ pub trait Executor: Debug + Send + Sync {
     /// Its name, for logs.
     fn kind(&self) -> &'static str;
 
+    /// Arranges what all steps of the run need, before the first.
+    fn begin(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Starts a program. Output goes to files and never to pipes, since an engine dies of a pipe whose reader died.
     fn start(&self, launch: &Launch, output: File, errors: File) -> io::Result<Child>;
 
     /// Ends what steps left behind. None of them runs.
     fn clean(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Takes back what was arranged, after the last step.
+    fn end(&self) -> io::Result<()> {
         Ok(())
     }
 }

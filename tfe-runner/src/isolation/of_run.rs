@@ -10,7 +10,7 @@ use std::{
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use super::{Guarantees, Isolation, IsolationConfig, Level, Mode, Sandbox, Unavailable, lease, probe};
+use super::{Guarantees, Isolation, IsolationConfig, Level, Mode, Network, NetworkLevel, Sandbox, Unavailable, lease, probe};
 
 /// A run's part of the disk.
 pub(crate) struct Ground<'g> {
@@ -42,7 +42,8 @@ pub(crate) fn of_run(config: &IsolationConfig, supervisor: &[OsString], ground: 
     if config.mode == Mode::None {
         return Ok(Isolation::None);
     }
-    let Some(level) = probed(config, supervisor)?.level else { return Ok(Isolation::None) };
+    let guarantees = probed(config, supervisor)?;
+    let Some(level) = guarantees.level else { return Ok(Isolation::None) };
     let user = if nix::unistd::Uid::effective().is_root() { Some(lease::lease(config, ground.work)?) } else { None };
     if let Some(user) = user {
         for path in ground.readable.iter().chain(&ground.writable) {
@@ -57,19 +58,32 @@ pub(crate) fn of_run(config: &IsolationConfig, supervisor: &[OsString], ground: 
     }
     let named = named_paths(ground.cli_config);
     let readable = [ground.program.to_owned()].into_iter().chain(ground.readable.clone()).chain(config.readable.clone()).chain(named);
-    Ok(Isolation::Sandbox(Sandbox { level, user, readable: readable.collect(), writable: ground.writable.clone(), limits: config.limits }))
+    Ok(Isolation::Sandbox(Sandbox {
+        level,
+        user,
+        readable: readable.collect(),
+        writable: ground.writable.clone(),
+        limits: config.limits,
+        network: Network { level: guarantees.network, ..config.network.clone() },
+    }))
 }
 
-/// What this machine gives does not change while a process lives, so it is tried once for each supervisor.
+type Known = HashMap<(Vec<OsString>, NetworkLevel), Guarantees>;
+
+/// What this machine gives does not change while a process lives, so it is tried once for each supervisor and network.
 fn probed(config: &IsolationConfig, supervisor: &[OsString]) -> Result<Guarantees, Unavailable> {
-    static KNOWN: LazyLock<Mutex<HashMap<Vec<OsString>, Guarantees>>> = LazyLock::new(Mutex::default);
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let key = (supervisor.to_vec(), config.network.level);
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(guarantees) = known.get(supervisor) {
+    if let Some(guarantees) = known.get(&key) {
         return Ok(*guarantees);
     }
     let guarantees = probe(config, supervisor)?;
     tracing::info!(%guarantees, "runs are isolated");
-    known.insert(supervisor.to_vec(), guarantees);
+    if guarantees.network < NetworkLevel::Addresses {
+        tracing::warn!(level = %guarantees.network, "runs reach addresses of this machine and of its link; be root and install nft to prevent it");
+    }
+    known.insert(key, guarantees);
     Ok(guarantees)
 }
 

@@ -13,7 +13,7 @@ use std::{
 
 use nix::unistd::Uid;
 
-use super::{Isolation, IsolationConfig, Launch, Level, Mode, Sandbox, Setting, lease};
+use super::{Isolation, IsolationConfig, Launch, Level, Mode, Network, NetworkLevel, Sandbox, Setting, knock, lease};
 use crate::files::private_directory;
 
 const EXAMINE: &str = include_str!("examine.sh");
@@ -35,6 +35,8 @@ pub struct Guarantees {
     pub kill_tree: bool,
     /// How the memory of a run's processes together is bounded.
     pub memory: MemoryBound,
+    /// How what it reaches of the network is bounded.
+    pub network: NetworkLevel,
 }
 
 /// How the memory of a run's processes together is bounded.
@@ -62,6 +64,10 @@ pub fn probe(config: &IsolationConfig, supervisor: &[OsString]) -> Result<Guaran
     let mut reasons = Vec::new();
     for level in [Level::Namespaces, Level::Landlock] {
         match attempt(config, supervisor, level) {
+            Ok(guarantees) if guarantees.network < config.network.level => reasons.push(format!(
+                "{level}: the network can be bounded at the level \"{}\", and \"{}\" is required; for the level \"addresses\" be root and install nft",
+                guarantees.network, config.network.level
+            )),
             Ok(guarantees) if guarantees.is_enough() => return Ok(guarantees),
             Ok(guarantees) => reasons.push(format!("{level}: not tight, {guarantees}")),
             Err(error) => reasons.push(format!("{level}: {error}")),
@@ -71,8 +77,15 @@ pub fn probe(config: &IsolationConfig, supervisor: &[OsString]) -> Result<Guaran
 }
 
 impl Guarantees {
-    const NONE: Self =
-        Self { level: None, files: false, processes: false, hidden_processes: false, kill_tree: false, memory: MemoryBound::Watched };
+    const NONE: Self = Self {
+        level: None,
+        files: false,
+        processes: false,
+        hidden_processes: false,
+        kill_tree: false,
+        memory: MemoryBound::Watched,
+        network: NetworkLevel::Open,
+    };
 
     /// Whether a stranger's program may run so.
     pub fn is_enough(&self) -> bool {
@@ -82,9 +95,12 @@ impl Guarantees {
 
 impl fmt::Display for Guarantees {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { level, files, processes, hidden_processes, kill_tree, memory } = self;
+        let Self { level, files, processes, hidden_processes, kill_tree, memory, network } = self;
         let level = level.map_or("none", Level::as_str);
-        write!(f, "level {level}, files {files}, processes {processes}, hidden {hidden_processes}, tree {kill_tree}, memory {memory:?}")
+        write!(
+            f,
+            "level {level}, files {files}, processes {processes}, hidden {hidden_processes}, tree {kill_tree}, memory {memory:?}, network {network}"
+        )
     }
 }
 
@@ -125,7 +141,8 @@ fn attempt(config: &IsolationConfig, supervisor: &[OsString], level: Level) -> i
     fs::write(&secret, "secret")?;
     fs::set_permissions(&secret, Permissions::from_mode(0o644))?;
     fs::set_permissions(&scratch.0, Permissions::from_mode(0o711))?;
-    let sandbox = Sandbox { level, user, readable: Vec::new(), writable: vec![own.clone()], limits: config.limits };
+    let sandbox =
+        Sandbox { level, user, readable: Vec::new(), writable: vec![own.clone()], limits: config.limits, network: Network::default() };
     let sleep_seconds = SLEEP_BASE_SECONDS + u64::from(std::process::id());
     let seen = examine(
         &sandbox,
@@ -133,6 +150,10 @@ fn attempt(config: &IsolationConfig, supervisor: &[OsString], level: Level) -> i
         &scratch.0,
         &[secret.into(), own.into(), std::process::id().to_string().into(), sleep_seconds.to_string().into()],
     )?;
+    let network = match config.network.level {
+        NetworkLevel::Cut if level == Level::Namespaces => NetworkLevel::Cut,
+        _ => knock::level(supervisor, &sandbox)?,
+    };
     let has = |word: &str| seen.lines().any(|line| line == word);
     if !has("end") || has("unwritable") {
         return Err(io::Error::other(seen.trim().to_owned()));
@@ -144,6 +165,7 @@ fn attempt(config: &IsolationConfig, supervisor: &[OsString], level: Level) -> i
         hidden_processes: !has("process"),
         kill_tree: !is_asleep(sleep_seconds),
         memory: MemoryBound::Watched,
+        network,
     })
 }
 

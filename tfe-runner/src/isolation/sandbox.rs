@@ -4,7 +4,7 @@ use std::{ffi::OsString, fmt, fs::File, io, path::PathBuf, process::Child};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Executor, Isolation, Launch, Limits, launcher};
+use super::{Executor, Isolation, Launch, Limits, Network, NetworkLevel, filter, launcher};
 
 /// What a sandboxed program may reach. Everything that is not listed is out of reach, apart from programs and
 /// libraries of the system, which can be read.
@@ -20,6 +20,8 @@ pub struct Sandbox {
     pub writable: Vec<PathBuf>,
     /// What it may use.
     pub limits: Limits,
+    /// What of the network it reaches, at the level that is to be held.
+    pub network: Network,
 }
 
 /// The means of a sandbox, strongest first.
@@ -56,9 +58,27 @@ pub(super) struct Sandboxed {
     pub(super) supervisor: Vec<OsString>,
 }
 
+impl Sandboxed {
+    /// The user for whom there is a filter.
+    fn filtered(&self) -> Option<u32> {
+        self.sandbox.user.filter(|_| self.sandbox.network.level == NetworkLevel::Addresses)
+    }
+}
+
 impl Executor for Sandboxed {
     fn kind(&self) -> &'static str {
         self.sandbox.level.as_str()
+    }
+
+    fn begin(&self) -> io::Result<()> {
+        match self.filtered() {
+            Some(user) => filter::put(user, &self.sandbox.network),
+            None => Ok(()),
+        }
+    }
+
+    fn end(&self) -> io::Result<()> {
+        self.filtered().map_or(Ok(()), filter::remove)
     }
 
     fn start(&self, launch: &Launch, output: File, errors: File) -> io::Result<Child> {

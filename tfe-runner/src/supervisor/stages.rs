@@ -81,14 +81,19 @@ impl<'i> Supervision<'i> {
 
     /// Does all stages, and leaves the mark of the end whatever happened.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        self.done.error = self.executor.begin().err().map(|error| format!("the run cannot be isolated: {error}"));
         for stage in &self.instructions.stages {
-            if let Err(error) = self.stage(stage) {
+            if self.done.error.is_none()
+                && let Err(error) = self.stage(stage)
+            {
                 self.done.error = Some(error.to_string());
             }
             if self.done.error.is_some() || self.stop.is_some() || !self.done.steps.iter().all(StepEnd::is_good) {
                 break;
             }
         }
+        // What stays is replaced by the next that needs its place.
+        let _ = self.executor.end();
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.finish()?;
         }

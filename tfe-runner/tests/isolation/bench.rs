@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tfe_runner::isolation::{Isolation, Launch, Level, Limits, Sandbox, Setting};
+use tfe_runner::isolation::{Isolation, Launch, Level, Limits, Network, Sandbox, Setting};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -76,7 +76,14 @@ impl Bench {
         let hidden = UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!("tfe-test-{port}")).unwrap()).unwrap();
         let made = Command::new("ipcmk").args(["-M", "64", "-p", "0666"]).output().unwrap();
         let shared_memory = String::from_utf8(made.stdout).unwrap().rsplit(' ').next().unwrap().trim().to_owned();
-        let sandbox = Sandbox { level, user, readable: vec![at("mirror")], writable: vec![own], limits: Limits::default() };
+        let sandbox = Sandbox {
+            level,
+            user,
+            readable: vec![at("mirror")],
+            writable: vec![own],
+            limits: Limits::default(),
+            network: Network::default(),
+        };
         Self { server, port, shared_memory, _listeners: (tcp, unix, hidden), sandbox, home }
     }
 

@@ -9,3 +9,4 @@ mod control;
 mod engine;
 mod life;
 mod limits;
+mod network;
