@@ -13,6 +13,7 @@ use tfe_runner::{
     IsolationConfig, Runner, RunnerConfig,
     isolation::Limits,
     job::{Assignment, EngineKind, Outcome, PlanOptions, Spec},
+    tools::ToolSettings,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,11 +41,13 @@ impl Site {
             spool_root: home.path().join("spool"),
             supervisor: supervisor(),
             tool_paths: Vec::new(),
+            tools: ToolSettings::default(),
             cli_config,
             concurrency: 1,
+            courier: None,
             isolation: IsolationConfig { leases: home.path().join("users"), ..isolation },
         };
-        let runner = tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new()));
+        let runner = tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()));
         Self { home, control, runner }
     }
 
@@ -116,6 +119,8 @@ fn assignment(phase: Phase) -> Assignment {
             variables: Vec::new(),
             plan: PlanOptions { refresh: true, ..PlanOptions::default() },
             structured_log: false,
+            builds: Vec::new(),
+            warning: None,
         },
     }
 }

@@ -1,10 +1,11 @@
 //! Several servers on one database: all of them work, any of them may go.
 
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use nix::sys::signal::Signal;
 
 use crate::{
+    crash::go_in,
     fleet::Worker,
     harness::{Demo, finish, send, until},
     services::{Database, external, owned, variable},
@@ -12,6 +13,12 @@ use crate::{
 };
 
 const TOKEN: (&str, &str) = ("TFE_WORKER_TOKEN", "the-fleets-own-token");
+
+const WAITING: &str = r#"
+resource "terraform_data" "a" {
+  provisioner "local-exec" { command = "echo waiting-for-go; while [ ! -e ${path.module}/go ]; do sleep 0.05; done" }
+}
+"#;
 
 /// Two servers and two workers that know both.
 struct Installation {
@@ -46,18 +53,15 @@ fn an_apply_against_either_node_works_while_the_other_is_killed() {
     let Some(mut installation) = Installation::start() else { return };
     for (survivor, victim) in [(0, 1), (1, 0)] {
         let name = format!("either-{survivor}");
-        let go = installation.workers[0].home.path().join(format!("go-{survivor}"));
-        let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
-        let configuration = format!("resource \"terraform_data\" \"a\" {{\n  provisioner \"local-exec\" {{ command = \"{wait}\" }}\n}}\n");
         let directory = {
-            let project = installation.nodes[survivor].project(&name, &configuration);
+            let project = installation.nodes[survivor].project(&name, WAITING);
             project.init();
             project.directory
         };
         let apply = installation.nodes[survivor].start_terraform(directory.path(), &["apply", "-auto-approve", "-no-color"]);
         installation.nodes[survivor].run_until(&name, &["applying"]);
         installation.nodes[victim].kill();
-        fs::write(&go, "").unwrap();
+        until("the run to wait", || installation.workers.iter().any(|worker| go_in(&worker.work())).then_some(()));
         finish(apply).succeeded().shows("Apply complete!");
         assert_eq!(held(&installation.nodes[survivor], &name), ["terraform_data.a"]);
         let listen = installation.nodes[victim].text("url").trim_start_matches("http://").to_owned();
