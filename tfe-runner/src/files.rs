@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -32,4 +32,79 @@ pub(crate) fn write_fresh(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Makes a directory that only this user can enter.
 pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Removes a directory that a run has filled, while nothing of it runs. What is not there is removed already.
+///
+/// A run can make directories deeper than a path is long or a stack is high. So each is moved up before it is emptied,
+/// and nothing is looked at that is more than two levels down.
+pub(crate) fn remove_tree(root: &Path) -> io::Result<()> {
+    let mut waiting = vec![root.to_owned()];
+    let mut emptied = Vec::new();
+    let mut moved = 0_u64;
+    while let Some(directory) = waiting.pop() {
+        let entries = match entries(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            if !entry.file_type()?.is_dir() {
+                fs::remove_file(entry.path())?;
+                continue;
+            }
+            let up = loop {
+                let name = root.join(format!("{moved}.removed"));
+                moved += 1;
+                if !name.exists() {
+                    break name;
+                }
+            };
+            fs::rename(entry.path(), &up)?;
+            waiting.push(up);
+        }
+        emptied.push(directory);
+        if waiting.is_empty() {
+            // The root, which is the first, is empty last.
+            for directory in emptied.drain(..).rev() {
+                fs::remove_dir(directory)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is in a directory, which its owner may have closed.
+fn entries(directory: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    let read = || fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>();
+    match fs::symlink_metadata(directory) {
+        Ok(found) if found.is_dir() && found.permissions().mode() & 0o700 != 0o700 => {
+            fs::set_permissions(directory, fs::Permissions::from_mode(0o700))?;
+            read()
+        }
+        _ => read(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::fs::symlink, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn a_directory_is_removed_however_deep_and_closed_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let (root, other) = (home.path().join("root"), home.path().join("other"));
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::create_dir_all(root.join("0.removed/1.removed")).unwrap();
+        fs::create_dir(&other).unwrap();
+        fs::write(other.join("kept"), "").unwrap();
+        symlink(&other, root.join("a/link")).unwrap();
+        let script = "chdir shift; for (1..6000) { mkdir 'd'; chdir 'd' or die } open(F, '>', 'file')";
+        assert!(Command::new("perl").args(["-e", script]).arg(&root).status().unwrap().success());
+        fs::set_permissions(root.join("a"), fs::Permissions::from_mode(0o000)).unwrap();
+        remove_tree(&root).unwrap();
+        assert!(!root.exists() && other.join("kept").exists());
+        remove_tree(&root).unwrap();
+    }
 }

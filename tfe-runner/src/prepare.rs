@@ -15,7 +15,7 @@ use crate::{
     archive::{self, ArchiveError},
     config::{Courier, Letter, RunnerConfig},
     control::{Control, ControlError, Ticket},
-    files::{private_directory, write_fresh},
+    files::{private_directory, remove_tree, write_fresh},
     isolation::{
         Isolation, Setting,
         of_run::{Ground, IsolationError, of_run},
@@ -70,9 +70,7 @@ pub(crate) async fn prepare(
     let is_planned = assignment.phase == Phase::Apply && paths.planned().exists();
     // What a plan's programs may have put where this process is about to write goes away.
     let stale = if is_planned { paths.states() } else { paths.work.clone() };
-    if stale.exists() {
-        fs::remove_dir_all(stale)?;
-    }
+    remove_tree(&stale)?;
     for directory in paths.directories() {
         private_directory(&directory)?;
     }

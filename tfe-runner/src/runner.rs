@@ -18,7 +18,7 @@ use crate::{
     artifacts,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
-    files::private_directory,
+    files::{private_directory, remove_tree},
     follow::{End, Follower, LogTail},
     handle::{self, Handle},
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
@@ -430,11 +430,8 @@ async fn sweep(shared: Arc<Shared>) {
 }
 
 fn remove(directory: &Path) {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "a directory could not be removed; the sweep tries again");
-        }
-        _ => {}
+    if let Err(error) = remove_tree(directory) {
+        tracing::warn!(%error, "a directory could not be removed; the sweep tries again");
     }
 }
 

@@ -40,7 +40,7 @@ use tfe_core::secret::{Secret, exposed};
 
 pub use config::{IsolationConfig, Limits, Mode};
 pub use network::{AddressRange, Network, NetworkLevel, NotARange};
-pub use probe::{Guarantees, MemoryBound, Unavailable, probe};
+pub use probe::{Guarantees, MemoryBound, Unavailable, probe, probe_at};
 pub use sandbox::{Level, Sandbox};
 
 /// How the steps of one run are isolated.

@@ -63,7 +63,7 @@ pub fn probe(config: &IsolationConfig, supervisor: &[OsString]) -> Result<Guaran
     }
     let mut reasons = Vec::new();
     for level in [Level::Namespaces, Level::Landlock] {
-        match attempt(config, supervisor, level) {
+        match probe_at(config, supervisor, level) {
             Ok(guarantees) if guarantees.network < config.network.level => reasons.push(format!(
                 "{level}: the network can be bounded at the level \"{}\", and \"{}\" is required; for the level \"addresses\" be root and install nft",
                 guarantees.network, config.network.level
@@ -74,6 +74,52 @@ pub fn probe(config: &IsolationConfig, supervisor: &[OsString]) -> Result<Guaran
         }
     }
     Err(Unavailable(reasons))
+}
+
+/// Tries one level.
+pub fn probe_at(config: &IsolationConfig, supervisor: &[OsString], level: Level) -> io::Result<Guarantees> {
+    let scratch = Scratch::new()?;
+    let own = scratch.0.join("own");
+    private_directory(&own)?;
+    let user = Uid::effective().is_root().then(|| lease::lease(config, &scratch.0)).transpose()?;
+    match user {
+        Some(user) => lease::give(&own, user)?,
+        None if level == Level::Landlock => {
+            return Err(io::Error::other("without namespaces, only root can give runs a user of their own"));
+        }
+        None => {}
+    }
+    // What keeps it from being read is the sandbox, not its mode.
+    let secret = scratch.0.join("secret");
+    fs::write(&secret, "secret")?;
+    fs::set_permissions(&secret, Permissions::from_mode(0o644))?;
+    fs::set_permissions(&scratch.0, Permissions::from_mode(0o711))?;
+    let sandbox =
+        Sandbox { level, user, readable: Vec::new(), writable: vec![own.clone()], limits: config.limits, network: Network::default() };
+    let sleep_seconds = SLEEP_BASE_SECONDS + u64::from(std::process::id());
+    let seen = examine(
+        &sandbox,
+        supervisor,
+        &scratch.0,
+        &[secret.into(), own.into(), std::process::id().to_string().into(), sleep_seconds.to_string().into()],
+    )?;
+    let network = match config.network.level {
+        NetworkLevel::Cut if level == Level::Namespaces => NetworkLevel::Cut,
+        _ => knock::level(supervisor, &sandbox)?,
+    };
+    let has = |word: &str| seen.lines().any(|line| line == word);
+    if !has("end") || has("unwritable") {
+        return Err(io::Error::other(seen.trim().to_owned()));
+    }
+    Ok(Guarantees {
+        level: Some(level),
+        files: !has("file"),
+        processes: !has("signal"),
+        hidden_processes: !has("process"),
+        kill_tree: !is_asleep(sleep_seconds),
+        memory: MemoryBound::Watched,
+        network,
+    })
 }
 
 impl Guarantees {
@@ -122,51 +168,6 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-fn attempt(config: &IsolationConfig, supervisor: &[OsString], level: Level) -> io::Result<Guarantees> {
-    let scratch = Scratch::new()?;
-    let own = scratch.0.join("own");
-    private_directory(&own)?;
-    let user = Uid::effective().is_root().then(|| lease::lease(config, &scratch.0)).transpose()?;
-    match user {
-        Some(user) => lease::give(&own, user)?,
-        None if level == Level::Landlock => {
-            return Err(io::Error::other("without namespaces, only root can give runs a user of their own"));
-        }
-        None => {}
-    }
-    // What keeps it from being read is the sandbox, not its mode.
-    let secret = scratch.0.join("secret");
-    fs::write(&secret, "secret")?;
-    fs::set_permissions(&secret, Permissions::from_mode(0o644))?;
-    fs::set_permissions(&scratch.0, Permissions::from_mode(0o711))?;
-    let sandbox =
-        Sandbox { level, user, readable: Vec::new(), writable: vec![own.clone()], limits: config.limits, network: Network::default() };
-    let sleep_seconds = SLEEP_BASE_SECONDS + u64::from(std::process::id());
-    let seen = examine(
-        &sandbox,
-        supervisor,
-        &scratch.0,
-        &[secret.into(), own.into(), std::process::id().to_string().into(), sleep_seconds.to_string().into()],
-    )?;
-    let network = match config.network.level {
-        NetworkLevel::Cut if level == Level::Namespaces => NetworkLevel::Cut,
-        _ => knock::level(supervisor, &sandbox)?,
-    };
-    let has = |word: &str| seen.lines().any(|line| line == word);
-    if !has("end") || has("unwritable") {
-        return Err(io::Error::other(seen.trim().to_owned()));
-    }
-    Ok(Guarantees {
-        level: Some(level),
-        files: !has("file"),
-        processes: !has("signal"),
-        hidden_processes: !has("process"),
-        kill_tree: !is_asleep(sleep_seconds),
-        memory: MemoryBound::Watched,
-        network,
-    })
 }
 
 fn examine(sandbox: &Sandbox, supervisor: &[OsString], directory: &Path, arguments: &[OsString]) -> io::Result<String> {

@@ -120,7 +120,12 @@ fn size(directory: &Path, enough: u64) -> u64 {
     const BLOCK_BYTES: u64 = 512;
     let (mut sum, mut waiting) = (0, vec![directory.to_owned()]);
     while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok) {
+        let entries = match fs::read_dir(directory) {
+            // Deeper than a path is long nothing can be counted, so nothing may be there.
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return sum + enough,
+            entries => entries.into_iter().flatten().filter_map(Result::ok),
+        };
+        for entry in entries {
             let Ok(found) = entry.metadata() else { continue };
             sum += ENTRY_BYTES.max(found.blocks() * BLOCK_BYTES);
             if found.is_dir() {

@@ -45,7 +45,7 @@ impl Site {
             cli_config,
             concurrency: 1,
             courier: None,
-            isolation: IsolationConfig { leases: home.path().join("users"), ..isolation },
+            isolation,
         };
         let runner = tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()));
         Self { home, control, runner }
@@ -202,9 +202,11 @@ async fn processes_that_have_too_much_memory_together_end_the_run_with_the_reaso
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_that_grows_too_large_ends_the_run_with_the_reason() {
     let limits = Limits { disk_bytes: 64 << 20, ..Limits::default() };
-    for script in
-        ["i=0; while head -c 8M /dev/zero > f$i; do i=$((i+1)); sleep 0.05; done", "mkdir d; cd d; seq 1 1000000 | xargs touch; sleep 100"]
-    {
+    for script in [
+        "i=0; while head -c 8M /dev/zero > f$i; do i=$((i+1)); sleep 0.05; done",
+        "mkdir d; cd d; seq 1 1000000 | xargs touch; sleep 100",
+        "perl -e 'for (1..3000) { mkdir(1); chdir(1) } sleep 100'",
+    ] {
         let (message, _) = limited(limits, script).await;
         assert!(message.starts_with("disk full: the run's directory has "), "{message}");
     }
@@ -288,7 +290,8 @@ fn mirror() -> Option<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_leaves_nothing_behind_that_another_user_owns() {
-    let site = Site::start(&[("main.tf", &provisioned("mkdir -p deep/er && chmod 0 deep"))], sandbox(), None);
+    let script = "mkdir -p deep/er && chmod 0 deep";
+    let site = Site::start(&[("main.tf", &provisioned(script))], sandbox(), None);
     assert!(matches!(site.outcome(Phase::Plan).await, Outcome::Planned { .. }));
     site.control.with(|records| records.is_over = true);
     assert!(matches!(site.outcome(Phase::Apply).await, Outcome::Applied { .. }), "{}", site.log(Phase::Apply));

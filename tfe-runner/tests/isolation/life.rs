@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, process::Command, thread};
 
-use tfe_runner::isolation::{Isolation, IsolationConfig, Level, probe};
+use tfe_runner::isolation::{Isolation, IsolationConfig, Level, probe, probe_at};
 
 use super::bench::{Bench, holds, is_root, running, signal, supervisor, until};
 
@@ -129,16 +129,18 @@ fn a_program_that_is_not_there_is_told() {
 
 #[test]
 fn what_a_machine_gives_is_tried() {
-    let config = IsolationConfig { leases: tempfile::tempdir().unwrap().path().join("users"), ..IsolationConfig::default() };
+    let config = IsolationConfig::default();
     let guarantees = probe(&config, &supervisor()).unwrap();
-    assert!(guarantees.is_enough(), "{guarantees}");
+    assert!(guarantees.is_enough() && guarantees.hidden_processes, "{guarantees}");
+    // What is fallen back to. Without root there is no user of a run's own, so it would not do.
+    let fallback = probe_at(&config, &supervisor(), Level::Landlock);
+    assert_eq!(fallback.is_ok_and(|guarantees| guarantees.is_enough()), is_root());
     assert_eq!(probe(&IsolationConfig::none(), &supervisor()).unwrap().level, None);
 }
 
 #[test]
 fn a_machine_without_any_sandbox_is_told_what_to_do() {
     // A supervisor that cannot start anything.
-    let config = IsolationConfig { leases: tempfile::tempdir().unwrap().path().join("users"), ..IsolationConfig::default() };
-    let error = probe(&config, &["/bin/false".into()]).unwrap_err().to_string();
+    let error = probe(&IsolationConfig::default(), &["/bin/false".into()]).unwrap_err().to_string();
     assert!(error.contains("isolation to \"none\""), "{error}");
 }

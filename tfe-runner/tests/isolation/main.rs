@@ -10,3 +10,4 @@ mod engine;
 mod life;
 mod limits;
 mod network;
+mod unprivileged;

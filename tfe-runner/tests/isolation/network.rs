@@ -25,7 +25,7 @@ fn knock(bench: &Bench, network: &Network, address: &str, ports: &[u16]) -> Vec<
 
 /// What this machine can do; a machine of tests can do the most.
 fn can(level: NetworkLevel) -> bool {
-    let config = IsolationConfig { leases: tempfile::tempdir().unwrap().path().join("users"), ..IsolationConfig::default() };
+    let config = IsolationConfig::default();
     let found = probe(&config, &supervisor()).unwrap().network;
     let is_required = std::env::var_os("TFE_TEST_REQUIRE").is_some() && is_root();
     assert!(!is_required || found >= level, "the network can only be bounded at the level {found}; install nft");
@@ -84,6 +84,6 @@ fn a_network_that_is_cut_is_not_there() {
     let cut = Network { level: NetworkLevel::Cut, machine: true, denied: Vec::new(), ..Network::default() };
     assert_eq!(knock(&bench, &cut, "127.0.0.1", &[port(&listener)]), NOTHING);
     let network = Network { level: NetworkLevel::Cut, ..Network::default() };
-    let config = IsolationConfig { leases: tempfile::tempdir().unwrap().path().join("users"), network, ..IsolationConfig::default() };
+    let config = IsolationConfig { network, ..IsolationConfig::default() };
     assert_eq!(probe(&config, &supervisor()).unwrap().network, NetworkLevel::Cut);
 }

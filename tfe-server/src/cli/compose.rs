@@ -6,10 +6,13 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tfe_runner::{IsolationConfig, RunnerConfig, isolation::Limits};
+use tfe_runner::{
+    IsolationConfig, RunnerConfig,
+    isolation::{Limits, Network},
+};
 use tfe_server::{
     Backends, Server, Settings,
-    configuration::{Configuration, Mode, Runs},
+    configuration::{Configuration, Mode},
     tls,
 };
 use tokio::net::TcpListener;
@@ -116,13 +119,27 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         cli_config,
         concurrency: runs.concurrency,
         courier: None,
-        isolation: isolation(runs),
+        isolation: isolation(configuration),
     })
 }
 
-fn isolation(runs: &Runs) -> IsolationConfig {
+fn isolation(configuration: &Configuration) -> IsolationConfig {
+    let runs = &configuration.runs;
     let chosen = if runs.isolated { IsolationConfig::default() } else { IsolationConfig::none() };
-    IsolationConfig { limits: Limits { memory_bytes: runs.memory_bytes, ..chosen.limits }, ..chosen }
+    // Runs read other workspaces' outputs and modules from here.
+    let network = Network { allowed: own_address(configuration).into_iter().collect(), ..chosen.network };
+    IsolationConfig { limits: Limits { memory_bytes: runs.memory_bytes, ..chosen.limits }, network, ..chosen }
+}
+
+/// Where clients reach the server, as host and port, if that is known before it listens.
+fn own_address(configuration: &Configuration) -> Option<String> {
+    match &configuration.public_url {
+        Some(url) => {
+            let url = url::Url::parse(url).ok()?;
+            Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+        }
+        None => (configuration.listen.port() != 0).then(|| configuration.listen.to_string()),
+    }
 }
 
 /// A directory of its own for each data directory, in memory where that is possible.

@@ -58,10 +58,14 @@ fn an_apply_against_either_node_works_while_the_other_is_killed() {
             project.init();
             project.directory
         };
-        let apply = installation.nodes[survivor].start_terraform(directory.path(), &["apply", "-auto-approve", "-no-color"]);
+        let mut apply = installation.nodes[survivor].start_terraform(directory.path(), &["apply", "-auto-approve", "-no-color"]);
         installation.nodes[survivor].run_until(&name, &["applying"]);
         installation.nodes[victim].kill();
-        until("the run to wait", || installation.workers.iter().any(|worker| go_in(&worker.work())).then_some(()));
+        // The worker that planned has the configuration too, so each is told.
+        until("the apply to end", || {
+            installation.workers.iter().for_each(|worker| drop(go_in(&worker.work()).then_some(())));
+            apply.try_wait().unwrap()
+        });
         finish(apply).succeeded().shows("Apply complete!");
         assert_eq!(held(&installation.nodes[survivor], &name), ["terraform_data.a"]);
         let listen = installation.nodes[victim].text("url").trim_start_matches("http://").to_owned();
