@@ -63,7 +63,9 @@ fn an_apply_against_either_node_works_while_the_other_is_killed() {
         installation.nodes[victim].kill();
         // The worker that planned has the configuration too, so each is told.
         until("the apply to end", || {
-            installation.workers.iter().for_each(|worker| drop(go_in(&worker.work()).then_some(())));
+            for worker in &installation.workers {
+                go_in(&worker.work());
+            }
             apply.try_wait().unwrap()
         });
         finish(apply).succeeded().shows("Apply complete!");
