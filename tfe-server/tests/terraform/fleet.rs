@@ -64,6 +64,11 @@ impl Worker {
         }
     }
 
+    /// Its process, if it lives.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Whether it works on something now.
     pub(crate) fn is_working(&self) -> bool {
         fs::read_dir(self.work()).is_ok_and(|mut entries| entries.next().is_some())
