@@ -36,6 +36,9 @@ pub enum ApiError {
     /// The state of things forbids it now.
     #[error(transparent)]
     Refused(#[from] Refused),
+    /// Others changed the same things at the same time, and nothing was done; it may be asked again.
+    #[error("it was changed by someone else at the same time; try again")]
+    Busy,
     /// The state's history forbids it.
     #[error(transparent)]
     State(#[from] StateConflict),
@@ -68,11 +71,6 @@ impl ApiError {
         Self::Internal(source.into())
     }
 
-    /// Too many others changed the same things at the same time.
-    pub(crate) fn busy() -> Self {
-        Refused::because("too much changed at the same time; try again").into()
-    }
-
     /// Whether nothing can have changed. When a part of the system did not answer that is not known.
     pub(crate) fn had_no_effect(&self) -> bool {
         !matches!(self, Self::Unavailable(_) | Self::Internal(_))
@@ -86,7 +84,7 @@ impl ApiError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::State(StateConflict::OlderSerial) => StatusCode::PRECONDITION_FAILED,
-            Self::Refused(_) | Self::State(_) => StatusCode::CONFLICT,
+            Self::Refused(_) | Self::Busy | Self::State(_) => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Stalled => StatusCode::REQUEST_TIMEOUT,
             Self::Full(_) => StatusCode::INSUFFICIENT_STORAGE,
@@ -127,9 +125,7 @@ impl From<tfe_storage::Error> for ApiError {
     fn from(error: tfe_storage::Error) -> Self {
         match error {
             tfe_storage::Error::NotFound { .. } => Self::NotFound,
-            tfe_storage::Error::Conflict { .. } => {
-                Self::Refused(Refused::because("it was changed by someone else at the same time; try again"))
-            }
+            tfe_storage::Error::Conflict { .. } => Self::Busy,
             tfe_storage::Error::Unavailable(source) => Self::Unavailable(source),
             tfe_storage::Error::Full(source) => Self::Full(source),
             other => Self::internal(other),

@@ -19,6 +19,8 @@ pub mod metrics;
 mod reconcile;
 mod server;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod system;
 pub mod tls;
 mod ui;

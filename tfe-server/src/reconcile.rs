@@ -53,6 +53,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
             reconciler.quiet_since = reconciler.app.now();
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => break,
             () = hints(&reconciler.app) => {}
         }
@@ -160,7 +161,7 @@ async fn lost_jobs(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
         };
         match runs::step(app, &job.run_id, &event, None, Batch::new().check(duty).check(&job).and(settled)).await {
             // It came back, or ended, in between.
-            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
         }
     }
@@ -174,7 +175,7 @@ async fn abandoned_plans(app: &App) -> Result<(), ApiError> {
     let is_abandoned = |run: &&Versioned<Run>| run.options.plan_only && run.created_at <= deadline;
     for run in app.store.list::<Run>(queued).await?.items.iter().filter(is_abandoned) {
         match runs::step(app, &run.id, &Event::CancelRequested, None, Batch::new()).await {
-            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
         }
     }

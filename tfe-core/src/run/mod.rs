@@ -4,6 +4,7 @@
 //! version-checked write and clients can never see half of it.
 
 mod event;
+pub mod invariants;
 mod machine;
 mod queue;
 mod status;

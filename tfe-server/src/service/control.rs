@@ -31,7 +31,9 @@ use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 use tokio::time::Instant;
 
 use super::{
-    agents, assignments, logs, runs,
+    agents, assignments,
+    fence::Fence,
+    logs, runs,
     states::{self, Arrival},
     tokens, waiting,
 };
@@ -306,13 +308,13 @@ impl Control for LocalControl {
     }
 
     async fn append_log(&self, ticket: &Ticket, offset: u64, content: Bytes) -> Result<(), ControlError> {
-        let held = self.held(ticket).await?;
-        logs::append(&self.app, &held.run, held.job.phase, offset, &content).await.map_err(refused)
+        let Held { job, run } = self.held(ticket).await?;
+        logs::append(&self.app, &run, job.phase, offset, &content, Fence::of(job)).await.map_err(refused)
     }
 
     async fn save_state(&self, ticket: &Ticket, content: Bytes) -> Result<(), ControlError> {
-        let held = self.held(ticket).await?;
-        states::save_from_run(&self.app, &held.run, content, Arrival::InTime).await.map_err(refused)
+        let Held { job, run } = self.held(ticket).await?;
+        states::save_from_run(&self.app, &run, content, Arrival::InTime(Fence::of(job))).await.map_err(refused)
     }
 
     async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), ControlError> {

@@ -13,7 +13,7 @@ use tfe_core::{
 };
 use tfe_storage::{Batch, Direction, Error, Query, Sort, StoreExt, Versioned};
 
-use super::runs::log_topic;
+use super::{fence::Fence, runs::log_topic};
 use crate::{app::App, error::ApiError};
 
 /// Begins a log for the CLI's reader.
@@ -22,6 +22,8 @@ const STX: u8 = 0x02;
 const ETX: u8 = 0x03;
 /// Largest log; a configuration that prints more is cut, with a line that says so.
 pub(crate) const MAX_LOG_BYTES: u64 = 256 << 20;
+/// How often an append is decided anew because the job or the log changed in between: its lease is renewed every few seconds.
+const MAX_ATTEMPTS: u32 = 20;
 /// How many pieces are read from the store at once.
 const PIECES_AT_ONCE: u64 = 64;
 
@@ -44,8 +46,19 @@ pub(crate) async fn length(app: &App, run: &Run, phase: Phase) -> Result<u64, Ap
     Ok(last.map_or(0, |chunk| chunk.offset + chunk.length))
 }
 
-/// Appends at `offset`. What is stored already is not stored again; a gap is refused.
-pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8]) -> Result<(), ApiError> {
+/// Appends at `offset`, as long as the fence stands. What is stored already is not stored again; a gap is refused.
+pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8], mut fence: Fence) -> Result<(), ApiError> {
+    for _ in 0..MAX_ATTEMPTS {
+        match append_rest(app, run, phase, offset, content, &fence).await {
+            Err(ApiError::Busy) => fence.renew(app).await?,
+            appended => return appended,
+        }
+    }
+    Err(ApiError::Busy)
+}
+
+/// Appends what is not stored yet; [`ApiError::Busy`] if the job or the log changed in between.
+async fn append_rest(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8], fence: &Fence) -> Result<(), ApiError> {
     let stored = length(app, run, phase).await?;
     if offset > stored {
         return Err(ApiError::BadRequest(format!("the log has {stored} bytes; continue there")));
@@ -59,9 +72,10 @@ pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, cont
         let content = app.vault.seal(&LogChunk::CONTENT.context(&id), piece).await?;
         let length = piece.len() as u64;
         let chunk = LogChunk { id, created_at: app.now(), run_id: run.id.clone(), log: log.to_owned(), offset, length, content };
-        match app.store.commit(Batch::new().insert(&chunk)).await {
-            // The same piece was sent twice at once.
-            Ok(()) | Err(Error::AlreadyExists { .. }) => {}
+        match app.store.commit(fence.batch().insert(&chunk)).await {
+            Ok(()) => {}
+            // The same call came twice at once, and the other one was faster.
+            Err(Error::AlreadyExists { .. }) => return Err(ApiError::Busy),
             Err(error) => return Err(error.into()),
         }
         offset += length;
@@ -101,8 +115,12 @@ pub(crate) async fn join(app: &App, run_id: &Id<Run>, phase: Phase) -> Result<()
         match app.store.commit(Batch::new().insert(&blob).update(&run, &joined)).await {
             Ok(()) => {}
             Err(error) => {
-                app.blobs.delete(&blob.id).await?;
-                return if matches!(error, Error::Conflict { .. }) { Ok(()) } else { Err(error.into()) };
+                let error = ApiError::from(error);
+                // If the outcome is not known, the run may refer to the blob.
+                if error.had_no_effect() {
+                    app.blobs.delete(&blob.id).await?;
+                }
+                return if matches!(error, ApiError::Busy) { Ok(()) } else { Err(error) };
             }
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod agents;
 pub(crate) mod assignments;
 pub(crate) mod control;
 pub(crate) mod duties;
+pub(crate) mod fence;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod passwords;

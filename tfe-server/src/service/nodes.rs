@@ -28,6 +28,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
             return;
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => app.health.set_draining(true),
             () = tokio::time::sleep(interval) => {}
         }
@@ -70,7 +71,7 @@ async fn tell(app: &App, left: bool) -> Result<Node, ApiError> {
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
 
 fn present(app: &App, known: Option<&Node>, left: bool) -> Node {

@@ -96,7 +96,7 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
             }
         }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
 
 /// The version that the run gets; from now on it is the run's, so that its apply gets what its plan had.
@@ -113,7 +113,7 @@ pub(crate) async fn admit(app: &App, workspace: &Id<Workspace>) -> Result<(), Ap
     for run in turn {
         match step(app, &run.id, &Event::Admitted, None, Batch::new()).await {
             // Somebody else admitted it, cancelled it, or took the workspace.
-            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
         }
     }
@@ -135,7 +135,7 @@ async fn end_superseded(app: &App, newer: &Run) -> Result<(), ApiError> {
     let older = Query::of::<Run>().equals("workspace_id", &newer.workspace_id).any_of("status", open).limit(MAX_WAITING);
     for run in app.store.list::<Run>(older).await?.items.iter().filter(|run| is_superseded_by(run, newer)) {
         match step(app, &run.id, &Event::CancelRequested, None, Batch::new()).await {
-            Ok(_) | Err(ApiError::Refused(_)) => {}
+            Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
         }
     }
@@ -151,7 +151,7 @@ pub(crate) async fn step(app: &App, id: &Id<Run>, event: &Event, actor: Option<&
             return Ok(next);
         }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
 
 /// One attempt of [`step`] on a run that was read; `None` if something changed in between. `finish` may add to the

@@ -19,7 +19,7 @@ use tfe_core::{
 };
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
-use super::state_reader;
+use super::{fence::Fence, state_reader};
 use crate::{app::App, error::ApiError};
 
 /// How often a commit is decided anew because something changed in between.
@@ -108,14 +108,14 @@ async fn commit_content(app: &App, id: &str, blob: &Blob, file: &Result<StateFil
             Err(error) => return Err(error.into()),
         }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
 
 /// When a snapshot of a run comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Arrival {
-    /// While the run applies and holds the workspace.
-    InTime,
+    /// While the run applies and holds the workspace, from the holder of its job.
+    InTime(Fence),
     /// After its worker was given up and the run ended.
     Late,
 }
@@ -130,9 +130,9 @@ pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes, arrival:
     let blob = app.blobs.put(app.new_id(), app.now(), parts, app.settings.max_state_bytes).await?;
     let saved = commit_snapshot(app, run, &blob, &file, arrival).await;
     match &saved {
-        Ok(Some(replaced)) => {
+        Ok(Some(unused)) => {
             // The state is saved; an old object that stays is collected later.
-            let _ = app.blobs.delete(replaced).await;
+            let _ = app.blobs.delete(unused).await;
         }
         Err(error) if error.had_no_effect() => discard(app, &blob).await,
         Ok(None) | Err(_) => {}
@@ -140,23 +140,29 @@ pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes, arrival:
     saved.map(drop)
 }
 
-/// Commits a snapshot; gives the content that it replaced.
-async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile, arrival: Arrival) -> Result<Option<Id<Blob>>, ApiError> {
+/// Commits a snapshot unless a newer one is there; gives the content that is needed no more.
+async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile, mut arrival: Arrival) -> Result<Option<Id<Blob>>, ApiError> {
     for _ in 0..MAX_ATTEMPTS {
         let workspace = app.store.find::<Workspace>(run.workspace_id.as_str()).await?.ok_or(ApiError::NotFound)?;
         let own = of_run(app, run).await?;
-        match arrival {
-            Arrival::InTime if workspace.current_run_id.as_ref() != Some(&run.id) => {
+        if own.as_ref().is_some_and(|version| version.serial >= file.serial) {
+            return Ok(Some(blob.id.clone()));
+        }
+        let fenced = match &arrival {
+            Arrival::InTime(_) if workspace.current_run_id.as_ref() != Some(&run.id) => {
                 return Err(Refused::because("the run does not hold the workspace any more").into());
             }
-            Arrival::Late => require_untouched(app, &workspace, run, own.as_deref()).await?,
-            Arrival::InTime => {}
-        }
-        let mut batch = Batch::new().insert(blob);
+            Arrival::InTime(fence) => fence.batch(),
+            Arrival::Late => {
+                require_untouched(app, &workspace, run, own.as_deref()).await?;
+                Batch::new()
+            }
+        };
+        let mut batch = fenced.insert(blob);
         let next = match &own {
             Some(version) => filled(version.record.clone(), blob, file),
             None => filled(
-                StateVersion { intermediate: arrival == Arrival::InTime, ..empty(app, &workspace, Some(run.id.clone())) },
+                StateVersion { intermediate: matches!(arrival, Arrival::InTime(_)), ..empty(app, &workspace, Some(run.id.clone())) },
                 blob,
                 file,
             ),
@@ -177,8 +183,11 @@ async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile, ar
             Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        if let Arrival::InTime(fence) = &mut arrival {
+            fence.renew(app).await?;
+        }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
 
 /// A late state follows what the run began with, so nobody may have written another one since, nor be about to.

@@ -26,5 +26,5 @@ pub(crate) async fn change(
             Err(error) => return Err(taken(error)),
         }
     }
-    Err(ApiError::busy())
+    Err(ApiError::Busy)
 }
