@@ -101,7 +101,28 @@ pub(crate) mod names {
     pub(crate) const GENERATED: &str = "generated.tf";
 }
 
+/// The path of something below `work` from a directory below `work`, without any name of `work` in it.
+pub(crate) fn relative(work: &Path, directory: &Path, target: &Path) -> Option<PathBuf> {
+    let depth = directory.strip_prefix(work).ok()?.components().count();
+    let up: PathBuf = std::iter::repeat_n("..", depth).collect();
+    Some(up.join(target.strip_prefix(work).ok()?))
+}
+
 /// The dependency lock file of a configuration.
 pub(crate) fn lock_file(directory: &Path) -> PathBuf {
     directory.join(".terraform.lock.hcl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_is_the_same_wherever_the_run_works() {
+        let from =
+            |work: &str| relative(Path::new(work), &Path::new(work).join("config/a"), &Path::new(work).join("state/ws/terraform.tfstate"));
+        assert_eq!(from("/one"), Some(PathBuf::from("../../state/ws/terraform.tfstate")));
+        assert_eq!(from("/one"), from("/somewhere/else"));
+        assert_eq!(relative(Path::new("/one"), Path::new("/two"), Path::new("/one/state")), None);
+    }
 }

@@ -21,7 +21,7 @@ use crate::{
         of_run::{Ground, IsolationError, of_run},
     },
     job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
-    paths::{Paths, lock_file, names},
+    paths::{Paths, lock_file, names, relative},
     supervisor::{
         instructions::{Instructions, Orphanage, Step, StepName},
         orphan::RUNNER_LOCK,
@@ -83,7 +83,7 @@ pub(crate) async fn prepare(
         forget_state(&directory)?;
         write_fresh(&paths.cli_config(), config.cli_config.as_deref().unwrap_or_default().as_bytes())?;
         write_fresh(&paths.variables(), variables_file(&spec.variables).as_bytes())?;
-        write_fresh(&directory.join(override_name(&directory)?), override_file(paths, spec).as_bytes())?;
+        write_fresh(&directory.join(override_name(&directory)?), override_file(paths, spec, &directory)?.as_bytes())?;
     }
     if assignment.phase == Phase::Apply && !is_planned {
         fetch(control, ticket, ArtifactKind::PlanFile, &paths.made(names::PLAN)).await?;
@@ -92,7 +92,7 @@ pub(crate) async fn prepare(
     seed_state(control, ticket, &paths.state(&spec.workspace)).await?;
     begin_log(paths, assignment.phase, spec, &program)?;
     let isolation = isolation(config, paths, &program.path).await?;
-    Ok(instructions(config, assignment, paths, &program.path, directory, is_planned, isolation))
+    Ok(instructions(config, assignment, paths, &program.path, directory, is_planned, isolation)?)
 }
 
 async fn isolation(config: &RunnerConfig, paths: &Paths, program: &Path) -> Result<Isolation, PrepareError> {
@@ -152,11 +152,19 @@ fn forget_state(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Keeps the state in the run's own directory, whatever `cloud` or `backend` the configuration has.
-fn override_file(paths: &Paths, spec: &Spec) -> String {
-    let text = |path: PathBuf| hcl::string_literal(&path.to_string_lossy());
-    let (path, states) = (text(paths.state(&spec.workspace)), text(paths.states()));
-    format!("terraform {{\n  backend \"local\" {{\n    path          = {path}\n    workspace_dir = {states}\n  }}\n}}\n")
+/// Keeps the state in the run's own directory, whatever `cloud` or `backend` the configuration has. The paths are relative to
+/// where the engine starts: a plan file repeats them, and the worker that applies it may be another one, elsewhere.
+fn override_file(paths: &Paths, spec: &Spec, directory: &Path) -> io::Result<String> {
+    let text = |path: PathBuf| Ok::<_, io::Error>(hcl::string_literal(&backend_path(paths, directory, &path)?.to_string_lossy()));
+    let (path, states) = (text(paths.state(&spec.workspace))?, text(paths.states())?);
+    Ok(format!("terraform {{\n  backend \"local\" {{\n    path          = {path}\n    workspace_dir = {states}\n  }}\n}}\n"))
+}
+
+/// How a path of the run is written in its configuration.
+fn backend_path(paths: &Paths, directory: &Path, path: &Path) -> io::Result<PathBuf> {
+    let work = paths.work.canonicalize()?;
+    let path = path.strip_prefix(&paths.work).ok().and_then(|path| relative(&work, directory, &work.join(path)));
+    path.ok_or(io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 fn variables_file(variables: &[Variable]) -> String {
@@ -211,14 +219,15 @@ fn instructions(
     directory: PathBuf,
     is_planned: bool,
     isolation: Isolation,
-) -> Instructions {
+) -> io::Result<Instructions> {
+    let backend_path = backend_path(paths, &directory, &paths.state(&assignment.spec.workspace))?;
     let steps = Steps { program, paths, log: paths.log(assignment.phase) };
     let init = (!is_planned).then(|| vec![steps.init()]);
     let stages = match assignment.phase {
         Phase::Plan => vec![vec![steps.plan(&assignment.spec)], vec![steps.show(), steps.schemas()]],
         Phase::Apply => vec![vec![steps.apply(&assignment.spec)]],
     };
-    Instructions {
+    Ok(Instructions {
         spool: paths.spool.clone(),
         supervisor: config.supervisor.clone(),
         isolation,
@@ -229,11 +238,12 @@ fn instructions(
         work: paths.work.clone(),
         data: paths.data(),
         state: paths.state(&assignment.spec.workspace),
+        backend_path,
         is_apply: assignment.phase == Phase::Apply,
         spool_key: assignment.spool_key.clone(),
         context: assignment.job.to_string(),
         orphanage: config.courier.as_ref().map(|courier| orphanage(config, courier, assignment)),
-    }
+    })
 }
 
 fn orphanage(config: &RunnerConfig, courier: &Courier, assignment: &Assignment) -> Orphanage {
@@ -301,9 +311,6 @@ impl Steps<'_> {
 
     fn apply(&self, spec: &Spec) -> Step {
         let mut arguments: Vec<OsString> = ["apply", "-input=false", "-lock=false"].map(OsString::from).into();
-        // A plan file names the state file of whoever planned, which is not here if that was another worker.
-        let state = self.paths.state(&spec.workspace);
-        arguments.extend(["-state=", "-state-out="].map(|option| assigned(option, state.as_os_str())));
         arguments.extend(spec.structured_log.then(|| "-json".into()));
         arguments.push(self.paths.made(names::PLAN).into());
         self.step(StepName::Apply, arguments, self.log.clone(), self.log.clone())

@@ -34,6 +34,8 @@ pub(crate) struct Instructions {
     pub(crate) data: PathBuf,
     /// Where the state must be kept.
     pub(crate) state: PathBuf,
+    /// The same as the configuration says it, relative to where the engine starts.
+    pub(crate) backend_path: PathBuf,
     /// Whether the state changes and must be watched.
     pub(crate) is_apply: bool,
     /// Base64 of the key for snapshots.

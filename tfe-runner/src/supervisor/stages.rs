@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     os::unix::process::ExitStatusExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ExitStatus},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
@@ -229,8 +229,8 @@ fn watch(state: &Path, sender: Sender<Event>) -> io::Result<()> {
 fn check_backend(instructions: &Instructions) -> io::Result<()> {
     let found = artifacts::read(&instructions.work, &instructions.data.join("terraform.tfstate"), MAX_BACKEND_BYTES)?.unwrap_or_default();
     let document: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
-    let path = document.pointer("/backend/config/path").and_then(serde_json::Value::as_str);
-    if document.pointer("/backend/type") == Some(&"local".into()) && path.map(Path::new) == Some(&instructions.state) {
+    let path = document.pointer("/backend/config/path").and_then(serde_json::Value::as_str).map(PathBuf::from);
+    if document.pointer("/backend/type") == Some(&"local".into()) && path.as_ref() == Some(&instructions.backend_path) {
         return Ok(());
     }
     Err(io::Error::other("an override file of the configuration sets a backend; remove that backend block, the state is kept here"))

@@ -89,8 +89,10 @@ fn created(line: &str) -> Option<String> {
 
 fn state_of(site: &Site, run: &Value) -> Option<String> {
     let workspace = text(run, "/relationships/workspace/data/id");
+    let workspace = text(&site.nodes[0].get(&format!("/api/v2/workspaces/{workspace}")), "/data/attributes/name");
+    let filter = format!("filter%5Borganization%5D%5Bname%5D=demo&filter%5Bworkspace%5D%5Bname%5D={workspace}");
     for page in 1.. {
-        let path = format!("/api/v2/workspaces/{workspace}/state-versions?page%5Bsize%5D={PAGE}&page%5Bnumber%5D={page}");
+        let path = format!("/api/v2/state-versions?{filter}&page%5Bsize%5D={PAGE}&page%5Bnumber%5D={page}");
         let versions = site.nodes[0].get(&path);
         let versions = versions["data"].as_array().cloned().unwrap_or_default();
         let own = versions.iter().find(|version| version.pointer("/relationships/run/data/id") == run.get("id"));
