@@ -20,6 +20,10 @@ pub(super) fn level(supervisor: &[OsString], sandbox: &Sandbox) -> io::Result<Ne
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let port = listener.local_addr()?.port();
     let reaches = |level| reaches(supervisor, sandbox.user, level, port);
+    if let Some(user) = sandbox.user {
+        // A supervisor that was killed could not take its filter away.
+        let _ = filter::remove(user);
+    }
     if !reaches(NetworkLevel::Open)? {
         return Err(io::Error::other("a port of this machine cannot be reached at all, so nothing about it can be tried"));
     }

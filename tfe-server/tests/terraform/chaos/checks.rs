@@ -65,7 +65,9 @@ fn check_run(site: &Site, run: &Value) {
     }
     let log = fetched(&text(&apply, "/data/attributes/log-read-url"));
     assert!(log.starts_with('\u{2}') && log.ends_with('\u{3}'), "the log of {id} has no frame: {log:?}");
-    let numbers: Vec<usize> = log.lines().filter_map(|line| line.split("line-").nth(1)?.split('-').next()?.parse().ok()).collect();
+    // An engine that fails says once more, without this mark, what its command has printed.
+    let printed = log.lines().filter_map(|line| line.split("(local-exec):").nth(1));
+    let numbers: Vec<usize> = printed.filter_map(|line| line.split("line-").nth(1)?.split('-').next()?.parse().ok()).collect();
     let is_whole = numbers.iter().enumerate().all(|(index, number)| *number == index + 1);
     assert!(is_whole, "the log of {id} has a gap or a piece twice: {numbers:?}\n{log}");
     if text(run, "/attributes/status") == "applied" {
