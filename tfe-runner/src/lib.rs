@@ -10,6 +10,7 @@
 //! ends it. *State cannot get lost*: every whole state that terraform writes is kept sealed on a durable disk until the
 //! control plane has acknowledged it.
 
+mod admission;
 pub mod archive;
 mod artifacts;
 mod config;

@@ -1,7 +1,7 @@
 //! The runner: takes jobs, gets them supervised, follows them, reports.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs, io,
     path::Path,
     process::{Command, Stdio},
@@ -9,20 +9,21 @@ use std::{
     time::Duration,
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use tfe_core::{error::chain, id::Id, job::Job, run::Phase};
 use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission::{self, Memory, SETTLING},
     artifacts,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
-    files::{private_directory, remove_tree},
+    files::{lock, private_directory, remove_tree},
     follow::{End, Follower, LogTail},
     handle::{self, Handle},
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
-    lease::Lease,
+    lease::{Lease, Lost},
     mask::Masker,
     paths::Paths,
     prepare::{self, PrepareError},
@@ -49,8 +50,15 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an apply that is another's may take to save its state.
 const SURRENDER_GRACE: Duration = Duration::from_secs(30);
-/// How often it is looked whether it has.
-const LIFE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a supervisor may take to end after its engine was killed: it has a snapshot and a mark left to write.
+const SUPERVISOR_GRACE: Duration = Duration::from_secs(30);
+/// How often it is looked whether a supervisor has ended.
+const LIFE_INTERVAL: Duration = Duration::from_millis(10);
+/// How often it is looked whether there is memory for a run.
+const MEMORY_PAUSE: Duration = Duration::from_secs(1);
+/// How long there may be none until that is said.
+const MEMORY_PATIENCE: Duration = Duration::from_mins(1);
+const MIB: u64 = 1 << 20;
 /// Where states are kept that nobody takes any more, sealed, in the spool directory.
 const KEPT: &str = "kept";
 /// How long to wait before a job that could not go on is tried again: well within its lease.
@@ -68,8 +76,8 @@ struct Shared {
     control: Arc<dyn Control>,
     tools: Tools,
     info: RunnerInfo,
-    /// The jobs that are here, from before their first step until after their last.
-    holds: Mutex<BTreeSet<Id<Job>>>,
+    /// The jobs that are here, from before their first step until after their last, and since when.
+    holds: Mutex<BTreeMap<Id<Job>, Instant>>,
 }
 
 /// Why a job is not followed any more.
@@ -103,9 +111,10 @@ impl Runner {
             Ok(lock) => lock,
             Err(error) => return tracing::error!(%error, "another runner uses the spool directory, or it cannot be made; no jobs are run"),
         };
+        self.shared.check_memory();
         let mut jobs = JoinSet::new();
         for handle in self.shared.left_behind() {
-            self.shared.holds().insert(handle.job.clone());
+            self.shared.holds().insert(handle.job.clone(), Instant::now());
             let shared = self.shared.clone();
             jobs.spawn(async move { shared.adopt(handle).await });
         }
@@ -141,9 +150,13 @@ impl Runner {
                 () = drain.cancelled() => return,
                 slot = slots.clone().acquire_owned() => slot,
             };
+            tokio::select! {
+                () = drain.cancelled() => return,
+                () = self.shared.has_memory() => {}
+            }
             let free = slots.available_permits() as u64 + 1;
             let working = self.shared.info.concurrency.saturating_sub(free);
-            let holds = self.shared.holds().iter().cloned().collect();
+            let holds = self.shared.holds().keys().cloned().collect();
             let info = RunnerInfo { working, holds: Some(holds), ..self.shared.info.clone() };
             let claimed = tokio::select! {
                 () = drain.cancelled() => return,
@@ -153,7 +166,7 @@ impl Runner {
                 Ok(None) => is_away = false,
                 Ok(Some(assignment)) => {
                     is_away = false;
-                    self.shared.holds().insert(assignment.job.clone());
+                    self.shared.holds().insert(assignment.job.clone(), Instant::now());
                     let shared = self.shared.clone();
                     jobs.spawn(async move {
                         let _slot = slot;
@@ -176,13 +189,42 @@ impl Shared {
     /// The right to the spool directory; its loss tells supervisors that the runner is gone.
     fn lock(&self) -> io::Result<Flock<fs::File>> {
         private_directory(&self.config.spool_root)?;
-        let path = self.config.spool_root.join(RUNNER_LOCK);
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+        lock(&self.config.spool_root.join(RUNNER_LOCK))
     }
 
-    fn holds(&self) -> MutexGuard<'_, BTreeSet<Id<Job>>> {
+    fn holds(&self) -> MutexGuard<'_, BTreeMap<Id<Job>, Instant>> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says so if no run could ever begin here.
+    fn check_memory(&self) {
+        let limit = self.config.isolation.limits.memory_bytes;
+        if let Some(memory) = Memory::now().filter(|memory| !admission::fits(memory.total, limit, 0)) {
+            tracing::error!(
+                machine_mib = memory.total / MIB,
+                run_mib = limit / MIB,
+                "a run may use more memory than this machine has, so no run can begin here; lower TFE_CAPACITY_MEMORY, or set it to 0 to                  run without a limit"
+            );
+        }
+    }
+
+    /// Returns once there is memory for one more run.
+    async fn has_memory(&self) {
+        let limit = self.config.isolation.limits.memory_bytes;
+        let (since, mut is_told) = (Instant::now(), false);
+        loop {
+            let young = self.holds().values().filter(|taken| taken.elapsed() < SETTLING).count();
+            let Some(memory) = Memory::now().filter(|memory| !admission::fits(memory.available, limit, young)) else { return };
+            if !is_told && since.elapsed() >= MEMORY_PATIENCE {
+                tracing::warn!(
+                    available_mib = memory.available / MIB,
+                    run_mib = limit / MIB,
+                    "there is no memory for one more run, so no job is taken; end other programs, or lower TFE_CAPACITY_MEMORY"
+                );
+                is_told = true;
+            }
+            tokio::time::sleep(MEMORY_PAUSE).await;
+        }
     }
 
     /// The jobs that an earlier process of this runner was following.
@@ -197,24 +239,24 @@ impl Shared {
         let ticket = ticket(&assignment);
         let lease = Lease::keep(self.control.clone(), ticket.clone());
         let mut following = None;
-        let work = async {
+        let begin = async {
             let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
             let is_apply = assignment.phase == Phase::Apply;
             let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored, is_apply };
             handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
             following = handle::follow(&paths.spool).await.map_err(broken)?;
-            let instructions = match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await
-            {
-                Ok(instructions) => instructions,
-                Err(error) => return self.refuse(&ticket, &assignment, stored, error).await,
-            };
+            match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await {
+                Ok(instructions) => Ok(Some((stored, instructions))),
+                Err(error) => self.refuse(&ticket, &assignment, stored, error).await.map(|()| None),
+            }
+        };
+        let done = async {
+            let Some((stored, instructions)) = lease.hold(begin).await? else { return Ok(()) };
+            // Not given up half-way: what then comes to life would be nobody's.
             self.supervise(&instructions, &paths).await?;
-            self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions)).await
+            lease.hold(self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions))).await
         };
-        let done = tokio::select! {
-            done = work => done,
-            () = lease.lost() => Err(Gone::Fenced),
-        };
+        let done = done.await;
         self.conclude(&assignment.job, &paths, done).await;
     }
 
@@ -238,10 +280,7 @@ impl Shared {
                 let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
                 self.finish(&ticket, &assignment, &paths, handle.log_base, stored, None).await
             };
-            tokio::select! {
-                done = finish => done,
-                () = lease.lost() => Err(Gone::Fenced),
-            }
+            lease.hold(finish).await
         };
         self.conclude(&handle.job, &paths, done.await).await;
     }
@@ -369,7 +408,12 @@ impl Shared {
                 }
             }
         }
-        remove(&paths.spool);
+        // What it still writes would keep the directory from going, or its last snapshot from being kept.
+        if is_released(&paths.spool, SUPERVISOR_GRACE).await {
+            remove(&paths.spool);
+        } else {
+            tracing::error!(%job, "the supervisor of a job does not end; its directory stays until the next start of this runner");
+        }
         self.holds().remove(job);
         self.remove_if_over(&paths.work).await;
     }
@@ -380,13 +424,11 @@ impl Shared {
         let is_apply = Handle::read(&paths.spool).is_some_and(|handle| handle.is_apply);
         if is_apply {
             let _ = requests::make(&paths.spool, Stop::Interrupt);
-            let deadline = Instant::now() + SURRENDER_GRACE;
-            while handle::is_supervised(&paths.spool) && Instant::now() < deadline {
-                tokio::time::sleep(LIFE_INTERVAL).await;
-            }
+            is_released(&paths.spool, SURRENDER_GRACE).await;
         }
         let _ = requests::make(&paths.spool, Stop::Kill);
         recover::kill_engines(&paths.spool);
+        is_released(&paths.spool, SUPERVISOR_GRACE).await;
         let Ok(sealed) = fs::read(paths.spool.join(STATE)).map(bytes::Bytes::from) else { return };
         match until_acknowledged(|| self.control.bring_late_state(job, sealed.clone())).await {
             Ok(()) => tracing::info!(%job, "the last state of an apply that was given up is saved"),
@@ -429,6 +471,18 @@ async fn sweep(shared: Arc<Shared>) {
     }
 }
 
+/// Waits until nobody supervises the job any more, and says whether that is so.
+async fn is_released(spool: &Path, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while handle::is_supervised(spool) {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(LIFE_INTERVAL).await;
+    }
+    true
+}
+
 fn remove(directory: &Path) {
     if let Err(error) = remove_tree(directory) {
         tracing::warn!(%error, "a directory could not be removed; the sweep tries again");
@@ -441,6 +495,12 @@ fn ticket(assignment: &Assignment) -> Ticket {
 
 fn broken(error: io::Error) -> Gone {
     Gone::Broken(error.to_string())
+}
+
+impl From<Lost> for Gone {
+    fn from(_: Lost) -> Self {
+        Self::Fenced
+    }
 }
 
 impl From<ControlError> for Gone {

@@ -9,6 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
     IsolationConfig, Runner, RunnerConfig,
+    isolation::Limits,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
     tools::ToolSettings,
 };
@@ -33,6 +34,18 @@ impl Bench {
         let text = configuration.replace("GO", home.path().join("go").to_str().unwrap());
         control.with(|records| records.archive = packed(&text).into());
         let runner = runner(&home, &control);
+        Self { home, control, runner }
+    }
+
+    /// The same with another supervisor, a script in which `SPOOL` stands for the directory of the job.
+    fn start_supervised_by(script: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let control = Arc::new(MemoryControl::default());
+        control.with(|records| records.archive = packed("").into());
+        let spool = home.path().join("spool").join(job(Phase::Plan).as_str());
+        let script = script.replace("SPOOL", spool.to_str().unwrap());
+        let config = RunnerConfig { supervisor: ["/bin/sh", "-c", &script].map(Into::into).into(), ..config(&home) };
+        let runner = tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()));
         Self { home, control, runner }
     }
 
@@ -89,7 +102,11 @@ resource "terraform_data" "slow" {
 "#;
 
 fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<()> {
-    let config = RunnerConfig {
+    tokio::spawn(Runner::new(config(home), control.clone()).run(CancellationToken::new(), CancellationToken::new()))
+}
+
+fn config(home: &tempfile::TempDir) -> RunnerConfig {
+    RunnerConfig {
         name: "test".to_owned(),
         work_root: home.path().join("work"),
         spool_root: home.path().join("spool"),
@@ -101,8 +118,7 @@ fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<
         courier: None,
         // These configurations wait for files outside of the run; tests/isolation has those that do not.
         isolation: IsolationConfig::none(),
-    };
-    tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()))
+    }
 }
 
 fn job(phase: Phase) -> Id<tfe_core::job::Job> {
@@ -230,6 +246,34 @@ async fn a_runner_without_the_job_interrupts_its_engine_and_brings_the_last_stat
     assert!(holds(&state, "first"));
     // The interrupted resource was saved as tainted, which an engine that is killed cannot do.
     assert!(holds(&state, "slow"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_supervisor_still_writes_is_awaited_before_its_directory_goes() {
+    // It holds the lock, and has much to write after it was told to end.
+    let script = "cat > SPOOL/read; exec 9> SPOOL/lock; flock 9; until [ -e SPOOL/kill ]; do sleep 0.02; done; \
+                  for i in $(seq 300); do echo x > SPOOL/$i || exit; sleep 0.001; done; echo last > SPOOL/state.sealed";
+    let bench = Bench::start_supervised_by(script);
+    bench.queue(Phase::Plan);
+    let lock = bench.home.path().join("spool").join(job(Phase::Plan).as_str()).join("lock");
+    bench.until(|_| lock.exists().then_some(())).await;
+    bench.control.with(|records| records.claimed.clear());
+    bench.until_empty("spool").await;
+    let late = bench.control.with(|records| records.late.remove(&job(Phase::Plan))).expect("what was written last is brought");
+    assert_eq!(late, "last\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_job_is_taken_without_the_memory_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    let control = Arc::new(MemoryControl::default());
+    control.with(|records| records.waiting.push_back(assignment(Phase::Plan)));
+    let limits = Limits { memory_bytes: 1 << 60, ..Limits::default() };
+    let config = RunnerConfig { isolation: IsolationConfig { limits, ..IsolationConfig::none() }, ..config(&home) };
+    let running = Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new());
+    // No event says that nothing happens; a job that is taken is taken at once.
+    assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err());
+    assert!(control.with(|records| records.waiting.len() == 1 && records.claimed.is_empty()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
