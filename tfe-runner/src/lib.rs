@@ -32,7 +32,7 @@ mod runner;
 pub mod supervisor;
 pub mod tools;
 
-pub use config::{Courier, Letter, RunnerConfig};
+pub use config::{Courier, Letter, RunnerConfig, Timeouts};
 pub use isolation::IsolationConfig;
 pub use runner::Runner;
 pub use supervisor::snapshot::open as open_snapshot;

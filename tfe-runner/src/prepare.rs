@@ -223,6 +223,7 @@ fn instructions(
         supervisor: config.supervisor.clone(),
         isolation,
         limits: config.isolation.limits,
+        timeout: Some(config.timeouts.of(assignment.phase)),
         directory,
         environment: environment(assignment, paths),
         stages: init.into_iter().chain(stages).collect(),

@@ -15,6 +15,7 @@ pub(crate) mod orphan;
 pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod stages;
+pub(crate) mod timeout;
 pub(crate) mod watch;
 
 use std::{ffi::OsString, io, io::Read, process::ExitCode};

@@ -10,7 +10,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    IsolationConfig, Runner, RunnerConfig,
+    IsolationConfig, Runner, RunnerConfig, Timeouts,
     isolation::Limits,
     job::{Assignment, EngineKind, Outcome, PlanOptions, Spec},
     tools::ToolSettings,
@@ -45,6 +45,7 @@ impl Site {
             cli_config,
             concurrency: 1,
             courier: None,
+            timeouts: Timeouts::default(),
             isolation,
         };
         let runner = tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()));

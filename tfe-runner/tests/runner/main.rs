@@ -2,13 +2,13 @@
 
 mod control;
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use control::{MemoryControl, Records};
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    IsolationConfig, Runner, RunnerConfig,
+    IsolationConfig, Runner, RunnerConfig, Timeouts,
     isolation::Limits,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
     tools::ToolSettings,
@@ -45,8 +45,17 @@ impl Bench {
         let spool = home.path().join("spool").join(job(Phase::Plan).as_str());
         let script = script.replace("SPOOL", spool.to_str().unwrap());
         let config = RunnerConfig { supervisor: ["/bin/sh", "-c", &script].map(Into::into).into(), ..config(&home) };
-        let runner = tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()));
+        let runner = started(config, &control);
         Self { home, control, runner }
+    }
+
+    /// Puts another runner in the place of this one, as after a crash.
+    async fn replace_runner(&mut self, change: impl FnOnce(&mut RunnerConfig)) {
+        self.runner.abort();
+        let _ = (&mut self.runner).await;
+        let mut config = config(&self.home);
+        change(&mut config);
+        self.runner = started(config, &self.control);
     }
 
     fn queue(&self, phase: Phase) {
@@ -102,7 +111,11 @@ resource "terraform_data" "slow" {
 "#;
 
 fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<()> {
-    tokio::spawn(Runner::new(config(home), control.clone()).run(CancellationToken::new(), CancellationToken::new()))
+    started(config(home), control)
+}
+
+fn started(config: RunnerConfig, control: &Arc<MemoryControl>) -> JoinHandle<()> {
+    tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()))
 }
 
 fn config(home: &tempfile::TempDir) -> RunnerConfig {
@@ -116,6 +129,7 @@ fn config(home: &tempfile::TempDir) -> RunnerConfig {
         cli_config: None,
         concurrency: 2,
         courier: None,
+        timeouts: Timeouts::default(),
         // These configurations wait for files outside of the run; tests/isolation has those that do not.
         isolation: IsolationConfig::none(),
     }
@@ -274,6 +288,41 @@ async fn no_job_is_taken_without_the_memory_for_it() {
     // No event says that nothing happens; a job that is taken is taken at once.
     assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err());
     assert!(control.with(|records| records.waiting.len() == 1 && records.claimed.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_takes_too_long_saves_its_state_though_its_runner_is_gone() {
+    let mut bench = Bench::start(SLOW);
+    let timeouts = Timeouts { apply: Duration::from_secs(5), ..Timeouts::default() };
+    bench.replace_runner(|config| config.timeouts = timeouts).await;
+    bench.applying().await;
+    bench.runner.abort();
+    let spool = bench.home.path().join("spool");
+    bench.until(|_| find(&spool, "done.json").then_some(())).await;
+    bench.replace_runner(|_| {}).await;
+    let Outcome::Failed { message, .. } = bench.applied().await else { panic!("{:?}", bench.applied().await) };
+    assert!(message.contains("timeout of 5 seconds and was interrupted; raise runs.apply_timeout (TFE_APPLY_TIMEOUT)"), "{message}");
+    assert!(message.contains("terraform_data.slow") && !message.contains("killed"), "{message}");
+    assert!(bench.log(Phase::Apply).contains("Error: the apply was not done within its timeout"), "{}", bench.log(Phase::Apply));
+    let state = bench.control.with(|records| records.state.clone()).unwrap();
+    assert!(holds(&state, "first") && holds(&state, "slow"), "the engine has saved what it was making");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_takes_too_long_and_does_not_end_is_killed() {
+    let mut bench = Bench::start("");
+    let tools = bench.home.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let script = "#!/bin/sh\n[ $1 = version ] && echo '{\"terraform_version\": \"9.9.9\"}' && exit\ntrap 'echo deaf' INT\nwhile :; do sleep 0.1; done\n";
+    fs::write(tools.join("terraform"), script).unwrap();
+    fs::set_permissions(tools.join("terraform"), fs::Permissions::from_mode(0o755)).unwrap();
+    let timeouts = Timeouts { plan: Duration::from_secs(1), grace: Duration::from_secs(1), ..Timeouts::default() };
+    bench.replace_runner(|config| (config.timeouts, config.tool_paths) = (timeouts, vec![tools])).await;
+    bench.queue(Phase::Plan);
+    let (_, outcome) = bench.until(|records| records.outcomes.first().cloned()).await;
+    let Outcome::Failed { message, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("timeout of 1 seconds and was interrupted, then killed"), "{message}");
+    assert_eq!(bench.log(Phase::Plan).matches("deaf").count(), 1, "interrupted once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tfe_runner::{
-    IsolationConfig, RunnerConfig,
+    IsolationConfig, RunnerConfig, Timeouts,
     isolation::{Limits, Network},
 };
 use tfe_server::{
@@ -119,6 +119,7 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         cli_config,
         concurrency: runs.concurrency,
         courier: None,
+        timeouts: Timeouts { plan: runs.plan_timeout, apply: runs.apply_timeout, ..Timeouts::default() },
         isolation: isolation(configuration),
     })
 }

@@ -78,6 +78,8 @@ const fn switch(key: &'static str, environment: &'static str, about: &'static st
 }
 
 const PORT: Form = Form::Number(1..=65_535);
+/// Up to a week: what takes longer is stuck.
+const TIMEOUT: Form = Form::Number(1..=604_800);
 
 /// Everything that can be set, by table.
 pub const SETTINGS: &[Setting] = &[
@@ -260,6 +262,20 @@ pub const SETTINGS: &[Setting] = &[
         Form::Choice(&["sandbox", "none"]),
         "sandbox",
         "How runs are kept apart from this machine: with none, whoever can start a run can do here what the server can",
+    ),
+    setting(
+        "runs.plan_timeout",
+        "TFE_PLAN_TIMEOUT",
+        TIMEOUT,
+        "7200",
+        "How long a plan may take, in seconds; then it is interrupted, and killed if it does not end",
+    ),
+    setting(
+        "runs.apply_timeout",
+        "TFE_APPLY_TIMEOUT",
+        TIMEOUT,
+        "86400",
+        "How long an apply may take, in seconds; then it is interrupted, saves its state, and is killed if it does not end",
     ),
     path(
         "runs.work_dir",
