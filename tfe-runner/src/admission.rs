@@ -9,8 +9,16 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 /// How long after its start a run is expected to need more than can be seen: engines and their providers are started by then.
 pub(crate) const SETTLING: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether there is memory for a run.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long there may be none until that is said.
+const PATIENCE: Duration = Duration::from_mins(1);
+const MIB: u64 = 1 << 20;
 
 /// What there is, in bytes: of the machine, or of a control group around this process that has less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +31,34 @@ pub(crate) struct Memory {
 /// Whether one more run fits that may use so much; 0 is as much as there is, and nobody knows. `young` runs were just taken.
 pub(crate) fn fits(available_bytes: u64, run_bytes: u64, young: usize) -> bool {
     run_bytes.saturating_mul(young as u64 + 1) <= available_bytes
+}
+
+/// Says so if no run could ever begin here.
+pub(crate) fn check(run_bytes: u64) {
+    if let Some(memory) = Memory::now().filter(|memory| !fits(memory.total, run_bytes, 0)) {
+        tracing::error!(
+            machine_mib = memory.total / MIB,
+            run_mib = run_bytes / MIB,
+            "a run may use more memory than this machine has, so no run can begin here; lower TFE_CAPACITY_MEMORY, or set it to 0 to run \
+             without a limit"
+        );
+    }
+}
+
+/// Returns once one more run fits. That may take long, since others have the memory; then it is said once.
+pub(crate) async fn until_fits(run_bytes: u64, young: impl Fn() -> usize) {
+    let (since, mut is_told) = (Instant::now(), false);
+    while let Some(memory) = Memory::now().filter(|memory| !fits(memory.available, run_bytes, young())) {
+        if !is_told && since.elapsed() >= PATIENCE {
+            tracing::warn!(
+                available_mib = memory.available / MIB,
+                run_mib = run_bytes / MIB,
+                "there is no memory for one more run, so no job is taken; end other programs, or lower TFE_CAPACITY_MEMORY"
+            );
+            is_told = true;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 impl Memory {

@@ -27,6 +27,9 @@ pub struct RunnerConfig {
     pub tools: ToolSettings,
     /// The text of a CLI configuration for runs, such as one with a provider mirror.
     pub cli_config: Option<String>,
+    /// Where verified provider plugins are kept for all runs, durable; none to let each run fetch its own. Only sandboxed
+    /// runs use it.
+    pub plugins: Option<PathBuf>,
     /// How many jobs at once.
     pub concurrency: usize,
     /// How long plans and applies may take.

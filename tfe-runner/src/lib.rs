@@ -23,6 +23,7 @@ pub mod job;
 mod lease;
 mod mask;
 mod paths;
+mod plugins;
 mod prepare;
 mod processes;
 mod recover;

@@ -15,8 +15,7 @@ use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission::{self, Memory, SETTLING},
-    artifacts,
+    admission, artifacts,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
     files::{lock, private_directory, remove_tree},
@@ -26,6 +25,7 @@ use crate::{
     lease::{Lease, Lost},
     mask::Masker,
     paths::Paths,
+    plugins::Plugins,
     prepare::{self, PrepareError},
     recover, report,
     retry::until_acknowledged,
@@ -54,11 +54,6 @@ const SURRENDER_GRACE: Duration = Duration::from_secs(30);
 const SUPERVISOR_GRACE: Duration = Duration::from_secs(30);
 /// How often it is looked whether a supervisor has ended.
 const LIFE_INTERVAL: Duration = Duration::from_millis(10);
-/// How often it is looked whether there is memory for a run.
-const MEMORY_PAUSE: Duration = Duration::from_secs(1);
-/// How long there may be none until that is said.
-const MEMORY_PATIENCE: Duration = Duration::from_mins(1);
-const MIB: u64 = 1 << 20;
 /// Where states are kept that nobody takes any more, sealed, in the spool directory.
 const KEPT: &str = "kept";
 /// How long to wait before a job that could not go on is tried again: well within its lease.
@@ -75,6 +70,7 @@ struct Shared {
     config: RunnerConfig,
     control: Arc<dyn Control>,
     tools: Tools,
+    plugins: Option<Plugins>,
     info: RunnerInfo,
     /// The jobs that are here, from before their first step until after their last, and since when.
     holds: Mutex<BTreeMap<Id<Job>, Instant>>,
@@ -101,7 +97,8 @@ impl Runner {
             working: 0,
             holds: None,
         };
-        Self { shared: Arc::new(Shared { config, control, tools, info, holds: Mutex::default() }) }
+        let plugins = config.plugins.as_ref().map(|root| Plugins::at(root, &config.work_root));
+        Self { shared: Arc::new(Shared { config, control, tools, plugins, info, holds: Mutex::default() }) }
     }
 
     /// Takes up what an earlier process left, then new jobs. After `drain` it takes no new ones and returns once those it has
@@ -111,7 +108,10 @@ impl Runner {
             Ok(lock) => lock,
             Err(error) => return tracing::error!(%error, "another runner uses the spool directory, or it cannot be made; no jobs are run"),
         };
-        self.shared.check_memory();
+        admission::check(self.shared.config.isolation.limits.memory_bytes);
+        if let Some(plugins) = &self.shared.plugins {
+            plugins.sweep();
+        }
         let mut jobs = JoinSet::new();
         for handle in self.shared.left_behind() {
             self.shared.holds().insert(handle.job.clone(), Instant::now());
@@ -196,35 +196,10 @@ impl Shared {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says so if no run could ever begin here.
-    fn check_memory(&self) {
-        let limit = self.config.isolation.limits.memory_bytes;
-        if let Some(memory) = Memory::now().filter(|memory| !admission::fits(memory.total, limit, 0)) {
-            tracing::error!(
-                machine_mib = memory.total / MIB,
-                run_mib = limit / MIB,
-                "a run may use more memory than this machine has, so no run can begin here; lower TFE_CAPACITY_MEMORY, or set it to 0 to                  run without a limit"
-            );
-        }
-    }
-
     /// Returns once there is memory for one more run.
     async fn has_memory(&self) {
-        let limit = self.config.isolation.limits.memory_bytes;
-        let (since, mut is_told) = (Instant::now(), false);
-        loop {
-            let young = self.holds().values().filter(|taken| taken.elapsed() < SETTLING).count();
-            let Some(memory) = Memory::now().filter(|memory| !admission::fits(memory.available, limit, young)) else { return };
-            if !is_told && since.elapsed() >= MEMORY_PATIENCE {
-                tracing::warn!(
-                    available_mib = memory.available / MIB,
-                    run_mib = limit / MIB,
-                    "there is no memory for one more run, so no job is taken; end other programs, or lower TFE_CAPACITY_MEMORY"
-                );
-                is_told = true;
-            }
-            tokio::time::sleep(MEMORY_PAUSE).await;
-        }
+        let young = || self.holds().values().filter(|taken| taken.elapsed() < admission::SETTLING).count();
+        admission::until_fits(self.config.isolation.limits.memory_bytes, young).await;
     }
 
     /// The jobs that an earlier process of this runner was following.
@@ -245,7 +220,9 @@ impl Shared {
             let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored, is_apply };
             handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
             following = handle::follow(&paths.spool).await.map_err(broken)?;
-            match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await {
+            match prepare::prepare(&self.config, (&self.tools, self.plugins.as_ref()), self.control.as_ref(), &ticket, &assignment, &paths)
+                .await
+            {
                 Ok(instructions) => Ok(Some((stored, instructions))),
                 Err(error) => self.refuse(&ticket, &assignment, stored, error).await.map(|()| None),
             }
@@ -394,6 +371,7 @@ impl Shared {
 
     /// Cleans up after a job.
     async fn conclude(&self, job: &Id<Job>, paths: &Paths, done: Result<(), Gone>) {
+        let is_done = done.is_ok();
         match done {
             Ok(()) => {}
             Err(Gone::Fenced) => {
@@ -415,7 +393,18 @@ impl Shared {
             tracing::error!(%job, "the supervisor of a job does not end; its directory stays until the next start of this runner");
         }
         self.holds().remove(job);
+        if is_done {
+            self.keep_plugins(paths).await;
+        }
         self.remove_if_over(&paths.work).await;
+    }
+
+    /// Keeps what the run downloaded, for others. Nobody waits for it, and without it they download that again.
+    async fn keep_plugins(&self, paths: &Paths) {
+        let (Some(plugins), paths) = (self.plugins.clone(), paths.clone()) else { return };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || plugins.keep(&paths)).await {
+            tracing::warn!(%error, "what a run downloaded is not kept");
+        }
     }
 
     /// Ends what is left of a job that is not this runner's any more. An apply has made things that no state knows yet, so it

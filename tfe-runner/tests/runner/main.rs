@@ -127,6 +127,7 @@ fn config(home: &tempfile::TempDir) -> RunnerConfig {
         tool_paths: Vec::<PathBuf>::new(),
         tools: ToolSettings::default(),
         cli_config: None,
+        plugins: None,
         concurrency: 2,
         courier: None,
         timeouts: Timeouts::default(),

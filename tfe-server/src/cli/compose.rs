@@ -117,6 +117,7 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         tool_paths: runs.tools_directories.clone(),
         tools: runs.tools.clone(),
         cli_config,
+        plugins: runs.keeps_plugins.then(|| configuration.data_directory.join("plugins")),
         concurrency: runs.concurrency,
         courier: None,
         timeouts: Timeouts { plan: runs.plan_timeout, apply: runs.apply_timeout, ..Timeouts::default() },

@@ -86,6 +86,7 @@ pub(crate) async fn courier() -> Result<ExitCode, Failure> {
         tool_paths: Vec::new(),
         tools: ToolSettings::default(),
         cli_config: None,
+        plugins: None,
         concurrency: 1,
         // Nothing is started here.
         isolation: IsolationConfig::none(),

@@ -235,6 +235,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("capacity.concurrency", "TFE_CAPACITY_CONCURRENCY", Form::Number(1..=1_000), "4", "How many runs at once on this node"),
     setting(
+        "capacity.memory",
+        "TFE_CAPACITY_MEMORY",
+        Form::Number(0..=16_777_216),
+        "2048",
+        "How much memory a run may use, in MiB; 0 for as much as there is",
+    ),
+    setting(
         "worker.embedded",
         "TFE_WORKER_EMBEDDED",
         Form::Switch,
@@ -249,13 +256,6 @@ pub const SETTINGS: &[Setting] = &[
     secret("worker.agent_token", "TFE_AGENT_TOKEN", "On a worker, the token of the agent pool whose jobs it takes, instead"),
     text("worker.servers", "TFE_WORKER_SERVERS", "", "On a worker, the servers of the installation, separated by commas"),
     path("worker.ca_cert_file", "TFE_WORKER_CA_CERT_FILE", "On a worker, an authority that is trusted besides the system's, PEM"),
-    setting(
-        "capacity.memory",
-        "TFE_CAPACITY_MEMORY",
-        Form::Number(0..=16_777_216),
-        "2048",
-        "How much memory a run may use, in MiB; 0 for as much as there is",
-    ),
     setting(
         "runs.isolation",
         "TFE_RUN_ISOLATION",
@@ -276,6 +276,13 @@ pub const SETTINGS: &[Setting] = &[
         TIMEOUT,
         "86400",
         "How long an apply may take, in seconds; then it is interrupted, saves its state, and is killed if it does not end",
+    ),
+    setting(
+        "runs.plugin_cache",
+        "TFE_PLUGIN_CACHE",
+        Form::Switch,
+        "true",
+        "Keep verified provider plugins in the data directory, for runs whose dependency lock file names them",
     ),
     path(
         "runs.work_dir",

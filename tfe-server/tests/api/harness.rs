@@ -69,6 +69,7 @@ impl TestServer {
                 tool_paths: Vec::new(),
                 tools: ToolSettings { cache: Some(directory.path().join("data/tools")), ..ToolSettings::default() },
                 cli_config: None,
+                plugins: None,
                 concurrency: 4,
                 courier: None,
                 timeouts: Timeouts::default(),
