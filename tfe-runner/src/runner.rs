@@ -50,6 +50,8 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an apply that is another's may take to save its state.
 const SURRENDER_GRACE: Duration = Duration::from_secs(30);
+/// How long a supervisor may take to hold its lock: some milliseconds, on a busy machine some seconds.
+const START_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a supervisor may take to end after its engine was killed: it has a snapshot and a mark left to write.
 const SUPERVISOR_GRACE: Duration = Duration::from_secs(30);
 /// How often it is looked whether a supervisor has ended.
@@ -357,10 +359,14 @@ impl Shared {
         input.write_all(&text).await.map_err(broken)?;
         drop(input);
         // Followed only once it holds its lock, so that "no lock" means "no supervisor".
-        let spool = paths.spool.clone();
-        while !handle::is_supervised(&spool) && handle::done(&spool).is_none() {
+        let deadline = Instant::now() + START_PATIENCE;
+        while !handle::is_supervised(&paths.spool) && handle::done(&paths.spool).is_none() {
             if child.try_wait().map_err(broken)?.is_some() {
                 break;
+            }
+            if Instant::now() >= deadline {
+                child.kill().await.map_err(broken)?;
+                return Err(Gone::Broken("the supervisor does not begin".to_owned()));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

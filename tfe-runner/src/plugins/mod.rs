@@ -242,3 +242,70 @@ fn children(directory: &Path) -> impl Iterator<Item = PathBuf> {
 fn is_draft(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(DRAFT))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NULL: &str = "registry.terraform.io/hashicorp/null";
+    /// Of nothing in particular.
+    const HASH: &str = "h1:CFnENdqQu4g3LJNevA32aDxcUz2qGkRGQpFfkI8TCdE=";
+
+    /// A cache with a package, and a run whose lock file has it.
+    fn bench(home: &Path) -> (Plugins, Paths, PathBuf) {
+        let plugins = Plugins::at(&home.join("plugins"), &home.join("work"));
+        plugins.make().unwrap();
+        let package = plugins.root.join(locked::key(HASH).unwrap());
+        fs::create_dir(&package).unwrap();
+        fs::write(package.join("program"), "").unwrap();
+        package::close(&package).unwrap();
+        let paths = Paths { work: home.join("work/run-1"), spool: home.join("spool") };
+        paths.directories().for_each(|directory| private_directory(&directory).unwrap());
+        let lock = paths.configuration().join(".terraform.lock.hcl");
+        fs::write(&lock, format!("provider \"{NULL}\" {{\n  version = \"2.1.2\"\n  hashes = [\n    \"{HASH}\",\n  ]\n}}\n")).unwrap();
+        (plugins, paths, lock)
+    }
+
+    #[test]
+    fn a_run_gets_what_its_lock_file_names_and_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let (plugins, paths, lock) = bench(home.path());
+        fs::create_dir(plugins.root.join("another")).unwrap();
+        let text = plugins.offer(&paths, &lock, "").unwrap();
+        assert!(text.contains(&format!("include = [\"{NULL}\"]")), "{text}");
+        let program = paths.plugins().join(NULL).join("2.1.2").join(Platform::current().to_string()).join("program");
+        assert!(program.exists());
+        assert_eq!(Plugins::offered(&paths), [plugins.root.join(locked::key(HASH).unwrap()), paths.plugins()]);
+    }
+
+    #[test]
+    fn a_run_that_brings_its_own_providers_keeps_them() {
+        let home = tempfile::tempdir().unwrap();
+        let (plugins, paths, lock) = bench(home.path());
+        fs::create_dir_all(paths.configuration().join(IMPLIED_HERE)).unwrap();
+        assert_eq!(plugins.offer(&paths, &lock, "").unwrap(), "");
+        assert_eq!(Plugins::offered(&paths), Vec::<PathBuf>::new());
+        let named = plugins.offer(&paths, &lock, "provider_installation {\n  direct {}\n}\n").unwrap();
+        assert!(named.contains(NULL), "an operator who names sources hides the others: {named}");
+    }
+
+    #[test]
+    fn a_lock_file_that_is_a_link_is_not_read() {
+        let home = tempfile::tempdir().unwrap();
+        let (plugins, paths, lock) = bench(home.path());
+        fs::rename(&lock, home.path().join("elsewhere")).unwrap();
+        symlink(home.path().join("elsewhere"), &lock).unwrap();
+        assert!(plugins.offer(&paths, &lock, "").is_err());
+    }
+
+    #[test]
+    fn without_mounts_the_directories_above_must_be_open() {
+        let home = tempfile::tempdir().unwrap();
+        let plugins = Plugins::at(&home.path().join("plugins"), home.path());
+        fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+        let reach = || [None, Some(Level::Namespaces), Some(Level::Landlock)].map(|level| plugins.is_within_reach(level));
+        assert_eq!(reach(), [false, true, false]);
+        fs::set_permissions(home.path(), Permissions::from_mode(0o711)).unwrap();
+        assert_eq!(reach(), [false, true, true]);
+    }
+}
