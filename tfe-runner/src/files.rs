@@ -5,7 +5,19 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::Path,
+    thread,
+    time::Duration,
 };
+
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
+
+/// How often a lock is tried that is held: whoever only looks holds it for microseconds.
+const LOCK_ATTEMPTS: u32 = 20;
+/// Between two attempts.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Writes a file so that after a crash there is either the old one or the new one.
 pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -27,6 +39,26 @@ pub(crate) fn write_fresh(path: &Path, content: &[u8]) -> io::Result<()> {
         _ => {}
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)
+}
+
+/// Takes a lock for as long as the value lives, in a file that is made. Looking whether a lock [is held](is_locked) holds it
+/// for a moment, so one failure says nothing.
+pub(crate) fn lock(path: &Path) -> io::Result<Flock<File>> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+    for _ in 1..LOCK_ATTEMPTS {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((unlocked, Errno::EAGAIN)) => file = unlocked,
+            locked => return locked.map_err(|(_, error)| error.into()),
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+}
+
+/// Whether somebody holds a lock.
+pub(crate) fn is_locked(path: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
 }
 
 /// Makes a directory that only this user can enter.
@@ -90,6 +122,29 @@ mod tests {
     use std::{os::unix::fs::symlink, process::Command};
 
     use super::*;
+
+    #[test]
+    fn a_lock_is_taken_though_others_look_at_it() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("lock");
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                        is_locked(&path);
+                    }
+                });
+            }
+            let failures = (0..200).filter(|_| lock(&path).is_err()).count();
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(failures, 0);
+        });
+        let held = lock(&path).unwrap();
+        assert!(is_locked(&path) && lock(&path).is_err());
+        drop(held);
+        assert!(!is_locked(&path));
+    }
 
     #[test]
     fn a_directory_is_removed_however_deep_and_closed_it_is() {

@@ -10,6 +10,7 @@
 //! ends it. *State cannot get lost*: every whole state that terraform writes is kept sealed on a durable disk until the
 //! control plane has acknowledged it.
 
+mod admission;
 pub mod archive;
 mod artifacts;
 mod config;
@@ -22,6 +23,7 @@ pub mod job;
 mod lease;
 mod mask;
 mod paths;
+mod plugins;
 mod prepare;
 mod processes;
 mod recover;
@@ -31,7 +33,7 @@ mod runner;
 pub mod supervisor;
 pub mod tools;
 
-pub use config::{Courier, Letter, RunnerConfig};
+pub use config::{Courier, Letter, RunnerConfig, Timeouts};
 pub use isolation::IsolationConfig;
 pub use runner::Runner;
 pub use supervisor::snapshot::open as open_snapshot;

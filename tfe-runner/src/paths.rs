@@ -58,7 +58,17 @@ impl Paths {
 
     /// A file that the supervisor makes for the engine's output. Its directory is out of the run's reach.
     pub(crate) fn output(&self, name: &str) -> PathBuf {
-        self.work.join("out").join(name)
+        Self::output_in(&self.work, name)
+    }
+
+    /// The same in the directory of any run.
+    pub(crate) fn output_in(work: &Path, name: &str) -> PathBuf {
+        work.join("out").join(name)
+    }
+
+    /// A mirror of the providers that the run is given. It can read that and not change it.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.work.join("plugins")
     }
 
     /// `HOME`.
@@ -97,6 +107,7 @@ pub(crate) mod names {
     pub(crate) const PLAN: &str = "tfplan";
     pub(crate) const PLAN_JSON: &str = "plan.json";
     pub(crate) const SCHEMAS: &str = "schemas.json";
+    pub(crate) const PLUGINS: &str = "plugins.json";
     pub(crate) const INIT_LOG: &str = "init.log";
     pub(crate) const GENERATED: &str = "generated.tf";
 }

@@ -18,10 +18,11 @@ use crate::{
     files::{private_directory, remove_tree, write_fresh},
     isolation::{
         Isolation, Setting,
-        of_run::{Ground, IsolationError, of_run},
+        of_run::{self, Ground, IsolationError, of_run},
     },
     job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
     paths::{Paths, lock_file, names, relative},
+    plugins::Plugins,
     supervisor::{
         instructions::{Instructions, Orphanage, Step, StepName},
         orphan::RUNNER_LOCK,
@@ -33,6 +34,9 @@ use crate::{
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The override that keeps the state here ends so; before it come as many `z` as it takes to be the last.
 const OVERRIDE_END: &str = "_override.tf";
+
+/// Where engines look for providers too, as a list of directories.
+const DATA_DIRECTORIES: &str = "XDG_DATA_DIRS";
 
 /// Why a job could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +64,7 @@ pub(crate) enum PrepareError {
 /// Makes the directories ready and says what the supervisor has to do.
 pub(crate) async fn prepare(
     config: &RunnerConfig,
-    tools: &Tools,
+    (tools, plugins): (&Tools, Option<&Plugins>),
     control: &dyn Control,
     ticket: &Ticket,
     assignment: &Assignment,
@@ -81,7 +85,8 @@ pub(crate) async fn prepare(
     let directory = working_directory(paths, &spec.working_directory)?;
     if !is_planned {
         forget_state(&directory)?;
-        write_fresh(&paths.cli_config(), config.cli_config.as_deref().unwrap_or_default().as_bytes())?;
+        let cli_config = offered(config, plugins, assignment, paths, &directory).await?;
+        write_fresh(&paths.cli_config(), cli_config.as_bytes())?;
         write_fresh(&paths.variables(), variables_file(&spec.variables).as_bytes())?;
         write_fresh(&directory.join(override_name(&directory)?), override_file(paths, spec, &directory)?.as_bytes())?;
     }
@@ -95,12 +100,39 @@ pub(crate) async fn prepare(
     Ok(instructions(config, assignment, paths, &program.path, directory, is_planned, isolation)?)
 }
 
+/// The CLI configuration of a run, with the providers that are kept for it.
+async fn offered(
+    config: &RunnerConfig,
+    plugins: Option<&Plugins>,
+    assignment: &Assignment,
+    paths: &Paths,
+    directory: &Path,
+) -> Result<String, PrepareError> {
+    let text = config.cli_config.clone().unwrap_or_default();
+    // Where a workspace says where providers are, that would be hidden.
+    let Some(plugins) = plugins.cloned().filter(|_| assignment.spec.environment.iter().all(|given| given.name != DATA_DIRECTORIES)) else {
+        return Ok(text);
+    };
+    let (config, paths, lock) = (config.clone(), paths.clone(), lock_file(directory));
+    let offered = move || {
+        if !plugins.is_within_reach(of_run::level(&config.isolation, &config.supervisor)?) {
+            return Ok(text);
+        }
+        Ok(plugins.offer(&paths, &lock, &text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a run is not given the providers that are kept here");
+            text
+        }))
+    };
+    tokio::task::spawn_blocking(offered).await.map_err(io::Error::other)?
+}
+
 async fn isolation(config: &RunnerConfig, paths: &Paths, program: &Path) -> Result<Isolation, PrepareError> {
     let (config, paths, program) = (config.clone(), paths.clone(), program.to_owned());
     let isolated = move || {
         let ground = Ground {
             work: &paths.work,
             readable: vec![paths.cli_config(), paths.variables()],
+            shared: Plugins::offered(&paths),
             writable: paths.writable().into(),
             program: &program,
             cli_config: config.cli_config.as_deref().unwrap_or_default(),
@@ -232,6 +264,7 @@ fn instructions(
         supervisor: config.supervisor.clone(),
         isolation,
         limits: config.isolation.limits,
+        timeout: Some(config.timeouts.of(assignment.phase)),
         directory,
         environment: environment(assignment, paths),
         stages: init.into_iter().chain(stages).collect(),

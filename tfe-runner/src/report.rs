@@ -36,7 +36,8 @@ pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Resu
         let init = artifacts::read(&paths.work, &paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
         append(&log, &init)?;
     }
-    match done.excess.map(|excess| excess.to_string()).as_ref().or(done.error.as_ref()) {
+    let excess = done.excess.map(|excess| excess.to_string());
+    match excess.or_else(|| done.timed_out.map(|timed_out| timed_out.to_string())).as_ref().or(done.error.as_ref()) {
         Some(error) => append(&log, format!("\nError: {error}\n").as_bytes()),
         None => Ok(()),
     }
@@ -58,6 +59,9 @@ pub(crate) async fn outcome(
     }
     if let Some(excess) = done.excess {
         return Ok(failed(excess.to_string() + &left_unfinished(&progress)));
+    }
+    if let Some(timed_out) = done.timed_out {
+        return Ok(failed(timed_out.to_string() + &left_unfinished(&progress)));
     }
     if let Some(step) = done.steps.iter().find(|step| !step.is_good()) {
         return Ok(match step.signal {

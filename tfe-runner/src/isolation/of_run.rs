@@ -18,6 +18,8 @@ pub(crate) struct Ground<'g> {
     pub(crate) work: &'g Path,
     /// What in it the run may read, files.
     pub(crate) readable: Vec<PathBuf>,
+    /// What it may read that is everybody's.
+    pub(crate) shared: Vec<PathBuf>,
     /// What in it the run may change, directories.
     pub(crate) writable: Vec<PathBuf>,
     /// The engine.
@@ -35,6 +37,14 @@ pub(crate) enum IsolationError {
     /// The disk, most likely.
     #[error("the run cannot be isolated: {0}")]
     Io(#[from] io::Error),
+}
+
+/// By what means runs are isolated; none if they are not.
+pub(crate) fn level(config: &IsolationConfig, supervisor: &[OsString]) -> Result<Option<Level>, IsolationError> {
+    if config.mode == Mode::None {
+        return Ok(None);
+    }
+    Ok(probed(config, supervisor)?.level)
 }
 
 /// Gives the run its user and its directories, and says how its steps are to be started. Nothing of it may run.
@@ -57,7 +67,12 @@ pub(crate) fn of_run(config: &IsolationConfig, supervisor: &[OsString], ground: 
         }
     }
     let named = named_paths(ground.cli_config);
-    let readable = [ground.program.to_owned()].into_iter().chain(ground.readable.clone()).chain(config.readable.clone()).chain(named);
+    let readable = [ground.program.to_owned()]
+        .into_iter()
+        .chain(ground.readable.clone())
+        .chain(ground.shared.clone())
+        .chain(config.readable.clone())
+        .chain(named);
     Ok(Isolation::Sandbox(Sandbox {
         level,
         user,

@@ -5,7 +5,10 @@ use std::{ffi::OsString, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
-use super::watch::{Excess, Usage};
+use super::{
+    timeout::{TimedOut, Timeout},
+    watch::{Excess, Usage},
+};
 use crate::{
     isolation::{Isolation, Limits, Setting},
     processes::Process,
@@ -22,6 +25,9 @@ pub(crate) struct Instructions {
     pub(crate) isolation: Isolation,
     /// What they may use.
     pub(crate) limits: Limits,
+    /// How long all stages may take together; none for as long as they like.
+    #[serde(default)]
+    pub(crate) timeout: Option<Timeout>,
     /// Where the engine starts.
     pub(crate) directory: PathBuf,
     /// The engine's whole environment.
@@ -109,6 +115,9 @@ pub(crate) struct Done {
     /// What there was too much of.
     #[serde(default)]
     pub(crate) excess: Option<Excess>,
+    /// How it took too long.
+    #[serde(default)]
+    pub(crate) timed_out: Option<TimedOut>,
     /// What was used.
     #[serde(default)]
     pub(crate) usage: Usage,

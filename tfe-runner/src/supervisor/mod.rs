@@ -15,12 +15,12 @@ pub(crate) mod orphan;
 pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod stages;
+pub(crate) mod timeout;
 pub(crate) mod watch;
 
-use std::{ffi::OsString, fs, io, io::Read, process::ExitCode};
+use std::{ffi::OsString, io, io::Read, process::ExitCode};
 
 use nix::{
-    fcntl::{Flock, FlockArg},
     sys::{
         prctl,
         resource::{Resource, setrlimit},
@@ -29,7 +29,7 @@ use nix::{
 };
 
 use self::{instructions::Instructions, stages::Supervision};
-use crate::isolation::launcher;
+use crate::{files::lock, isolation::launcher};
 
 /// The lock that a living supervisor holds.
 pub(crate) const LOCK: &str = "lock";
@@ -64,8 +64,7 @@ fn supervise() -> io::Result<()> {
     io::stdin().read_to_string(&mut text)?;
     let instructions: Instructions = serde_json::from_str(&text)?;
     drop(text);
-    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(instructions.spool.join(LOCK))?;
-    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+    let lock = lock(&instructions.spool.join(LOCK))?;
     let watch = orphan::watch(&instructions);
     let done = Supervision::new(&instructions)?.run();
     drop(lock);

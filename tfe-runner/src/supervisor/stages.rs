@@ -27,6 +27,7 @@ use super::{
     orphan,
     requests::{self, Stop},
     snapshot::Snapshots,
+    timeout::Countdown,
     watch::Watch,
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(crate) struct Supervision<'i> {
     executor: Box<dyn Executor>,
     snapshots: Option<Snapshots>,
     watch: Watch,
+    countdown: Countdown,
     events: Receiver<Event>,
     sender: Sender<Event>,
     running: Vec<Running>,
@@ -76,7 +78,9 @@ impl<'i> Supervision<'i> {
         }
         let executor = instructions.isolation.executor(&instructions.supervisor);
         let watch = Watch::new(instructions.limits, &instructions.work);
-        Ok(Self { instructions, executor, snapshots, watch, events, sender, running: Vec::new(), stop: None, done: Done::default() })
+        let countdown = Countdown::begin(instructions.timeout);
+        let (running, done) = (Vec::new(), Done::default());
+        Ok(Self { instructions, executor, snapshots, watch, countdown, events, sender, running, stop: None, done })
     }
 
     /// Does all stages, and leaves the mark of the end whatever happened.
@@ -97,7 +101,10 @@ impl<'i> Supervision<'i> {
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.finish()?;
         }
-        self.done.stopped = self.stop.is_some();
+        // What was done in the last moment is done.
+        let is_whole = self.done.steps.len() == self.instructions.stages.iter().flatten().count();
+        self.done.timed_out.take_if(|_| is_whole && self.done.steps.iter().all(StepEnd::is_good));
+        self.done.stopped = self.stop.is_some() && self.done.timed_out.is_none();
         self.done.orphaned = orphan::is_marked(&self.instructions.spool);
         if self.done.excess.is_none() && !self.done.steps.iter().all(StepEnd::is_good) {
             self.done.excess = self.watch.disk_full();
@@ -179,11 +186,16 @@ impl<'i> Supervision<'i> {
         }
     }
 
-    /// Passes a new request on: an interrupt to the engine alone, which then stops its own children; an end to all.
+    /// Passes a new request on, or that time is up: an interrupt to the engine alone, which then stops its own children; an
+    /// end to all. No engine is interrupted twice, since that makes it give up its state.
     fn obey(&mut self) {
-        let wanted = requests::made(&self.instructions.spool);
+        let (asked, over) = (requests::made(&self.instructions.spool), self.countdown.look());
+        let wanted = asked.max(over.map(|(stop, _)| stop));
         if wanted <= self.stop {
             return;
+        }
+        if asked.is_none() {
+            self.done.timed_out = over.map(|(_, timed_out)| timed_out);
         }
         self.stop = wanted;
         for running in &self.running {

@@ -10,7 +10,7 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    IsolationConfig, Runner, RunnerConfig,
+    IsolationConfig, Runner, RunnerConfig, Timeouts,
     isolation::Limits,
     job::{Assignment, EngineKind, Outcome, PlanOptions, Spec},
     tools::ToolSettings,
@@ -28,14 +28,24 @@ pub(crate) struct Site {
     home: tempfile::TempDir,
     control: Arc<MemoryControl>,
     runner: JoinHandle<()>,
+    drain: CancellationToken,
 }
 
 impl Site {
     pub(crate) fn start(files: &[(&str, &str)], isolation: IsolationConfig, cli_config: Option<String>) -> Self {
+        Self::start_with(files, isolation, cli_config, |_| {})
+    }
+
+    pub(crate) fn start_with(
+        files: &[(&str, &str)],
+        isolation: IsolationConfig,
+        cli_config: Option<String>,
+        change: impl FnOnce(&mut RunnerConfig),
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
         let control = Arc::new(MemoryControl::default());
         control.with(|records| records.archive = packed(files).into());
-        let config = RunnerConfig {
+        let mut config = RunnerConfig {
             name: "test".to_owned(),
             work_root: home.path().join("work"),
             spool_root: home.path().join("spool"),
@@ -43,18 +53,28 @@ impl Site {
             tool_paths: Vec::new(),
             tools: ToolSettings::default(),
             cli_config,
+            plugins: None,
             concurrency: 1,
             courier: None,
+            timeouts: Timeouts::default(),
             isolation,
         };
-        let runner = tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()));
-        Self { home, control, runner }
+        change(&mut config);
+        let drain = CancellationToken::new();
+        let runner = tokio::spawn(Runner::new(config, control.clone()).run(drain.clone(), CancellationToken::new()));
+        Self { home, control, runner, drain }
     }
 
     /// The outcome of a phase.
     pub(crate) async fn outcome(&self, phase: Phase) -> Outcome {
         self.queue(phase);
         self.ended(phase).await
+    }
+
+    /// Lets the runner end, with all that it does after an outcome.
+    pub(crate) async fn drained(&mut self) {
+        self.drain.cancel();
+        (&mut self.runner).await.unwrap();
     }
 
     pub(crate) fn queue(&self, phase: Phase) {
@@ -279,7 +299,7 @@ async fn what_a_run_puts_in_place_of_its_files_is_not_followed() {
 
 /// A mirror with the null provider; see scripts/lib/provider.sh.
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]
-fn mirror() -> Option<PathBuf> {
+pub(crate) fn mirror() -> Option<PathBuf> {
     let path = std::env::var_os("TFE_TEST_MIRROR").map(PathBuf::from);
     assert!(path.is_some() || std::env::var_os("TFE_TEST_REQUIRE").is_none(), "TFE_TEST_MIRROR is not set");
     if path.is_none() {

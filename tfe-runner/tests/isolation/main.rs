@@ -10,4 +10,5 @@ mod engine;
 mod life;
 mod limits;
 mod network;
+mod plugins;
 mod unprivileged;

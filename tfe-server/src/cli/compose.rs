@@ -7,7 +7,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use tfe_runner::{
-    IsolationConfig, RunnerConfig,
+    IsolationConfig, RunnerConfig, Timeouts,
     isolation::{Limits, Network},
 };
 use tfe_server::{
@@ -117,8 +117,10 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         tool_paths: runs.tools_directories.clone(),
         tools: runs.tools.clone(),
         cli_config,
+        plugins: runs.keeps_plugins.then(|| configuration.data_directory.join("plugins")),
         concurrency: runs.concurrency,
         courier: None,
+        timeouts: Timeouts { plan: runs.plan_timeout, apply: runs.apply_timeout, ..Timeouts::default() },
         isolation: isolation(configuration),
     })
 }

@@ -162,6 +162,12 @@ pub struct Runs {
     pub isolated: bool,
     /// How much memory each may use, in bytes; 0 for as much as there is.
     pub memory_bytes: u64,
+    /// Whether provider plugins are kept.
+    pub keeps_plugins: bool,
+    /// How long a plan may take.
+    pub plan_timeout: Duration,
+    /// How long an apply may take.
+    pub apply_timeout: Duration,
 }
 
 /// Workers on other machines, from both sides.

@@ -253,6 +253,9 @@ fn runs(reader: &mut Reader, data_directory: &Path) -> Runs {
         cli_config: reader.path("runs.cli_config"),
         isolated: reader.choice("runs.isolation") != Some("none"),
         memory_bytes: reader.number("capacity.memory") << 20,
+        keeps_plugins: reader.switch("runs.plugin_cache"),
+        plan_timeout: Duration::from_secs(reader.number("runs.plan_timeout")),
+        apply_timeout: Duration::from_secs(reader.number("runs.apply_timeout")),
     }
 }
 

@@ -78,6 +78,8 @@ const fn switch(key: &'static str, environment: &'static str, about: &'static st
 }
 
 const PORT: Form = Form::Number(1..=65_535);
+/// Up to a week: what takes longer is stuck.
+const TIMEOUT: Form = Form::Number(1..=604_800);
 
 /// Everything that can be set, by table.
 pub const SETTINGS: &[Setting] = &[
@@ -233,6 +235,13 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("capacity.concurrency", "TFE_CAPACITY_CONCURRENCY", Form::Number(1..=1_000), "4", "How many runs at once on this node"),
     setting(
+        "capacity.memory",
+        "TFE_CAPACITY_MEMORY",
+        Form::Number(0..=16_777_216),
+        "2048",
+        "How much memory a run may use, in MiB; 0 for as much as there is",
+    ),
+    setting(
         "worker.embedded",
         "TFE_WORKER_EMBEDDED",
         Form::Switch,
@@ -248,18 +257,32 @@ pub const SETTINGS: &[Setting] = &[
     text("worker.servers", "TFE_WORKER_SERVERS", "", "On a worker, the servers of the installation, separated by commas"),
     path("worker.ca_cert_file", "TFE_WORKER_CA_CERT_FILE", "On a worker, an authority that is trusted besides the system's, PEM"),
     setting(
-        "capacity.memory",
-        "TFE_CAPACITY_MEMORY",
-        Form::Number(0..=16_777_216),
-        "2048",
-        "How much memory a run may use, in MiB; 0 for as much as there is",
-    ),
-    setting(
         "runs.isolation",
         "TFE_RUN_ISOLATION",
         Form::Choice(&["sandbox", "none"]),
         "sandbox",
         "How runs are kept apart from this machine: with none, whoever can start a run can do here what the server can",
+    ),
+    setting(
+        "runs.plan_timeout",
+        "TFE_PLAN_TIMEOUT",
+        TIMEOUT,
+        "7200",
+        "How long a plan may take, in seconds; then it is interrupted, and killed if it does not end",
+    ),
+    setting(
+        "runs.apply_timeout",
+        "TFE_APPLY_TIMEOUT",
+        TIMEOUT,
+        "86400",
+        "How long an apply may take, in seconds; then it is interrupted, saves its state, and is killed if it does not end",
+    ),
+    setting(
+        "runs.plugin_cache",
+        "TFE_PLUGIN_CACHE",
+        Form::Switch,
+        "true",
+        "Keep verified provider plugins in the data directory, for runs whose dependency lock file names them",
     ),
     path(
         "runs.work_dir",
