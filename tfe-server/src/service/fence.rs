@@ -9,13 +9,13 @@ use crate::{app::App, error::ApiError};
 /// A claim in force when it was looked at last.
 #[derive(Debug)]
 pub(crate) struct Fence {
-    job: Versioned<Job>,
+    job: Box<Versioned<Job>>,
 }
 
 impl Fence {
     /// That of a job whose ticket was checked.
     pub(crate) fn of(job: Versioned<Job>) -> Self {
-        Self { job }
+        Self { job: Box::new(job) }
     }
 
     /// Begins a batch that is committed only if nothing has happened to the job.
@@ -28,7 +28,7 @@ impl Fence {
     pub(crate) async fn renew(&mut self, app: &App) -> Result<(), ApiError> {
         let present = app.store.find::<Job>(self.job.id.as_str()).await?;
         let is_in_force = |job: &Versioned<Job>| job.status == JobStatus::Claimed && job.fencing_token == self.job.fencing_token;
-        self.job = present.filter(is_in_force).ok_or(ApiError::NotFound)?;
+        *self.job = present.filter(is_in_force).ok_or(ApiError::NotFound)?;
         Ok(())
     }
 }

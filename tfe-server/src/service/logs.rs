@@ -51,6 +51,8 @@ pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, cont
     for _ in 0..MAX_ATTEMPTS {
         match append_rest(app, run, phase, offset, content, &fence).await {
             Err(ApiError::Busy) => fence.renew(app).await?,
+            // The pieces of a log are gone once its job is lost and the run over: that is no gap, and another answer.
+            Err(gap @ ApiError::BadRequest(_)) => return fence.renew(app).await.and(Err(gap)),
             appended => return appended,
         }
     }

@@ -88,10 +88,9 @@ async fn see_to(scene: &Scene, run: &Id<Run>, wish: Wish) {
         let Some(present) = scene.world.oracle().runs.get(run.as_str()).cloned() else { return };
         let event = match (wish, present.status) {
             (_, status) if status.is_final() => return,
-            (Wish::Nothing, _) => return,
             (Wish::Apply, Status::Planned | Status::PlannedAndSaved) => Event::ConfirmRequested { by: None },
             (Wish::Discard, Status::Planned | Status::PlannedAndSaved | Status::Confirmed | Status::Pending) => Event::DiscardRequested,
-            (Wish::Cancel | Wish::ForceCancel, Status::Planned | Status::PlannedAndSaved) => return,
+            (Wish::Nothing, _) | (Wish::Cancel | Wish::ForceCancel, Status::Planned | Status::PlannedAndSaved) => return,
             (Wish::Cancel, _) if present.cancel.is_some() => return,
             (Wish::ForceCancel, _) if present.cancel.is_some() => Event::ForceCancelRequested,
             (Wish::Cancel | Wish::ForceCancel, _) => Event::CancelRequested,
@@ -100,6 +99,12 @@ async fn see_to(scene: &Scene, run: &Id<Run>, wish: Wish) {
         scene.world.tell(|| format!("a person wants {run}: {event:?}"));
         Deed::Step(&present, &event).attempt(scene).await;
     }
+}
+
+/// Whether there is nothing more to wish.
+fn is_done(wish: Wish, status: Status) -> bool {
+    let is_kept = matches!(status, Status::Planned | Status::PlannedAndSaved);
+    status.is_final() || wish == Wish::Nothing || is_kept && matches!(wish, Wish::Cancel | Wish::ForceCancel)
 }
 
 /// What a person asks a node to do.

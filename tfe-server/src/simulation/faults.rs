@@ -25,7 +25,7 @@ pub(super) struct Faults {
     pub(super) store_unanswered: u64,
     /// A runner's call does not arrive.
     pub(super) call_lost: u64,
-    /// A runner's call is done, and its answer is lost.
+    /// A runner's connection breaks before the answer comes; the call is done or goes on.
     pub(super) call_unanswered: u64,
     /// A runner's call arrives again later.
     pub(super) call_doubled: u64,

@@ -36,6 +36,8 @@ pub(super) struct Machine {
     pub(super) queue: String,
     /// Whether no node can be reached.
     pub(super) is_cut_off: AtomicBool,
+    /// Whether it is away and will come back.
+    pub(super) is_expected: AtomicBool,
     disk: Mutex<BTreeMap<Id<Job>, Spool>>,
     process: Mutex<Arc<Process>>,
     engines: Tasks,
@@ -121,6 +123,7 @@ impl Machine {
             name,
             queue,
             is_cut_off: AtomicBool::new(false),
+            is_expected: AtomicBool::new(false),
             disk: Mutex::default(),
             process: Mutex::default(),
             engines: Tasks::default(),
@@ -168,6 +171,11 @@ impl Machine {
         self.disk().values_mut().for_each(|spool| spool.is_supervised = false);
     }
 
+    /// Whether something on its disk must still be brought home.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.is_expected.load(Relaxed) || self.is_alive() && !self.disk().is_empty()
+    }
+
     /// The machine can reach nodes again.
     pub(super) fn connect(&self) {
         self.is_cut_off.store(false, Relaxed);
@@ -203,9 +211,9 @@ impl Machine {
 /// Works for a few steps, each with a line in the log and, in an apply, with another resource in the state.
 async fn engine(machine: Arc<Machine>, work: Work) {
     let chance = &machine.world.chance;
-    let (steps, is_faulty) = (chance.of(1..5), chance.happens(100));
+    let (steps, is_faulty) = (chance.of(1..7), chance.happens(100));
     for step in 0..steps {
-        machine.world.wait(50..1_200).await;
+        machine.world.wait(50..900).await;
         let Some(stop) = machine.on_disk(&work, |spool| spool.stop) else { return };
         if stop != Directive::Continue {
             // One that is killed leaves what it has; one that is interrupted takes the time to say so.

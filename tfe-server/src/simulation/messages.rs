@@ -32,7 +32,10 @@ pub(super) struct BadSignals {
 
 /// Who watches what. Each watch has a channel of its own, since the watchers of one would wake in any order.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Topics(Arc<Mutex<Vec<(String, watch::Sender<()>)>>>);
+pub(super) struct Topics(Arc<Mutex<Vec<Watcher>>>);
+
+/// A topic, and how its watcher is woken.
+type Watcher = (String, watch::Sender<()>);
 
 impl World {
     /// When each copy of a message arrives.

@@ -82,8 +82,8 @@ fn worlds_of_odd_seeds_keep_their_promises() {
 
 /// The first world in which a defect shows, by such a reason.
 fn caught(mutation: Mutation, reason: &str) -> Failure {
-    let lives = (0..MUTATED_SEEDS).map(|seed| live(seed, Some(mutation), false));
-    let first = lives.filter_map(Result::err).next().unwrap_or_else(|| panic!("{mutation:?} does not show in {MUTATED_SEEDS} worlds"));
+    let mut lives = (0..MUTATED_SEEDS).map(|seed| live(seed, Some(mutation), false));
+    let first = lives.find_map(Result::err).unwrap_or_else(|| panic!("{mutation:?} does not show in {MUTATED_SEEDS} worlds"));
     assert!(first.reason.contains(reason), "{mutation:?} shows in seed {} as: {}", first.seed, first.reason);
     first
 }

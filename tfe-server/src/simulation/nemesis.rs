@@ -70,15 +70,13 @@ async fn strike(scene: &Scene, blow: Blow) {
             node.gate.set(Standing::Running);
         }
         Blow::NodeClock => {
-            let wrong = i64::try_from(chance.of(0..2 * WRONG + 1)).expect("it is small") - WRONG.cast_signed();
+            let between = i64::try_from(chance.of(0..2 * WRONG)).expect("it is small") - WRONG.cast_signed();
+            let wrong = *chance.pick(&[-WRONG.cast_signed(), WRONG.cast_signed(), between]);
             scene.nodes.at(place).clock.step_to(wrong);
         }
         Blow::RunnerCrash => {
-            if chance.happens(200) {
-                machine.lose_power()
-            } else {
-                machine.crash()
-            }
+            let fell = if chance.happens(200) { Machine::lose_power } else { Machine::crash };
+            fell(&machine);
             away(scene).await;
             restart(&machine);
         }
@@ -145,17 +143,24 @@ pub(super) fn heal(scene: &Scene) {
     for machine in &scene.machines {
         machine.connect();
         machine.process().gate.set(Standing::Running);
-        let is_alone = !scene.machines.iter().any(|other| other.queue == machine.queue && other.is_alive());
+        let is_needed = !scene.machines.iter().any(|other| other.name != machine.name && other.queue == machine.queue && other.is_alive());
         match scene.world.chance.of(0..4) {
-            0 if !is_alone => {}
-            1 if !is_alone && !machine.is_alive() => {
-                let (late, world) = (machine.clone(), scene.world.clone());
-                scene.world.spawn(&scene.late, async move {
-                    world.wait(LONG_AWAY).await;
-                    restart(&late);
-                });
-            }
+            _ if is_needed => restart(machine),
+            0 if !machine.is_alive() => {}
+            1..=2 if machine.disk().values().any(|spool| spool.is_changed) => come_late(scene, machine),
             _ => restart(machine),
         }
     }
+}
+
+/// A machine is away beyond the grace of an apply that it may be at, and comes back with its state.
+fn come_late(scene: &Scene, machine: &Arc<Machine>) {
+    machine.crash();
+    machine.is_expected.store(true, Relaxed);
+    let (late, world) = (machine.clone(), scene.world.clone());
+    scene.world.spawn(&scene.late, async move {
+        world.wait(LONG_AWAY).await;
+        restart(&late);
+        late.is_expected.store(false, Relaxed);
+    });
 }

@@ -15,6 +15,7 @@ use tfe_runner::{
     control::{Control, ControlError, Ticket},
     job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
 };
+use tokio::sync::oneshot;
 
 use super::{
     machine::{Machine, Process},
@@ -27,6 +28,8 @@ use crate::service::control::LocalControl;
 const CALL_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long it takes to see that nobody is there.
 const CONNECT_TIME: Duration = Duration::from_millis(300);
+/// How long a runner waits whose connection breaks, in milliseconds. The node does what it was asked to, before or after that.
+const IMPATIENCE: std::ops::Range<u64> = 0..800;
 /// The latest that a doubled call arrives again, in milliseconds.
 const MAX_DELAY: u64 = 15_000;
 
@@ -91,13 +94,19 @@ impl Network {
                 again.await
             });
         }
+        let limit = if world.strikes(|faults| faults.call_unanswered) { world.chance.time(IMPATIENCE) } else { limit };
+        let (asked, (sender, answer)) = (asked(), oneshot::channel());
+        // Whoever asked may be gone when it is done.
+        world.spawn(&node.tasks, asked.map(|done| drop(sender.send(done))));
         let answer = tokio::select! {
             biased;
             () = node.gate.died() => return Err(away("the node died")),
-            answer = tokio::time::timeout(limit, asked()) => answer.map_err(|_| away("no answer came in time"))?,
+            answer = tokio::time::timeout(limit, answer) => answer,
         };
-        let is_lost = self.machine.is_cut_off.load(Relaxed) || world.strikes(|faults| faults.call_unanswered);
-        if is_lost { Err(away("the answer is lost")) } else { answer }
+        match answer {
+            Ok(Ok(answer)) if !self.machine.is_cut_off.load(Relaxed) => answer,
+            _ => Err(away("no answer came in time")),
+        }
     }
 
     pub(super) async fn claim(&self, info: &RunnerInfo, wait: Duration) -> Result<Option<Assignment>, ControlError> {

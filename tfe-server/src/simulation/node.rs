@@ -28,7 +28,8 @@ pub(super) struct Node {
     pub(super) app: App,
     pub(super) gate: Arc<Gate>,
     pub(super) clock: Arc<NodeClock>,
-    tasks: Tasks,
+    /// What it does, for itself and for those who ask.
+    pub(super) tasks: Tasks,
     shutdown: CancellationToken,
 }
 

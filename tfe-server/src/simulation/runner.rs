@@ -4,7 +4,7 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tfe_core::{id::Id, job::Job, run::Phase};
+use tfe_core::{id::Id, job::Job, plan::Summary, run::Phase};
 use tfe_runner::{
     control::{ControlError, Ticket},
     job::{Assignment, Directive, Outcome, RunnerInfo},
@@ -29,12 +29,12 @@ const CLAIM_PAUSE: Duration = Duration::from_secs(1);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 const HEARTBEAT_PAUSE: Duration = Duration::from_millis(300);
 const FOLLOW_TICK: Duration = Duration::from_millis(300);
-const STATE_INTERVAL: Duration = Duration::from_secs(1);
+const STATE_INTERVAL: Duration = Duration::from_millis(500);
 const DIRECTIVE_WAIT: Duration = Duration::from_secs(10);
 const SURRENDER_GRACE: Duration = Duration::from_secs(30);
 const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 /// Pauses between calls that are repeated until they are answered, in milliseconds.
-const REPEAT_PAUSE: std::ops::Range<u64> = 250..2_000;
+const REPEAT_PAUSE: std::ops::Range<u64> = 100..1_000;
 
 /// One process of a runner.
 #[derive(Debug, Clone)]
@@ -210,13 +210,12 @@ impl Runner {
     /// Cleans up after a job.
     async fn conclude(&self, work: &Work, done: Result<(), Gone>) {
         match done {
-            Ok(()) => {}
             Err(Gone::Fenced) => self.surrender(work).await,
             Err(Gone::Broken) if self.machine.on_disk(work, |spool| spool.is_changed) == Some(true) => {
                 sleep(BROKEN_PAUSE).await;
                 return Box::pin(self.adopt(work.clone())).await;
             }
-            Err(Gone::Broken) => {}
+            Ok(()) | Err(Gone::Broken) => {}
         }
         self.machine.forget(work);
     }
@@ -276,7 +275,7 @@ impl Follower<'_> {
                 (None, true) => {}
                 // Its power failed: a plan is made again elsewhere, and the state of an apply is brought home.
                 (None, false) if self.on_disk(|spool| spool.phase)? == Phase::Plan => return Err(Gone::Broken),
-                (None, false) => break Outcome::Failed { message: "the supervisor died".to_owned(), summary: Default::default() },
+                (None, false) => break Outcome::Failed { message: "the supervisor died".to_owned(), summary: Summary::default() },
             }
             self.send_log().await?;
             if state.elapsed() >= STATE_INTERVAL {

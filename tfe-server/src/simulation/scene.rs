@@ -34,7 +34,7 @@ const LONG_STORM: std::ops::Range<u64> = 10_000..40_000;
 const LONG: u64 = 150;
 /// How long after the end of all faults everything must have come to rest: the grace of an apply, leases by clocks that were half a
 /// minute wrong, and the time for what was queued.
-const CALM: Duration = Duration::from_secs(240);
+const CALM: Duration = Duration::from_mins(4);
 /// How often it is looked whether it has.
 const GLANCE: Duration = Duration::from_millis(500);
 /// Longest log that is read at once.
@@ -102,7 +102,7 @@ impl Scene {
         let nodes = Arc::new(Nodes::start(world, world.chance.index(3) + 1));
         let machine = |number: u64, queue: &str| Machine::new(world.clone(), nodes.clone(), format!("runner-{number}"), queue.to_owned());
         let mut machines = vec![machine(0, FLEET), machine(1, pool.as_str())];
-        if world.chance.happens(500) {
+        if world.chance.happens(700) {
             machines.push(machine(2, FLEET));
         }
         let (workspaces, configuration) = (records.workspaces, records.configuration);
@@ -142,7 +142,9 @@ impl Scene {
                 LockHolder::User(_) | LockHolder::Organization(_) => None,
             })
         };
-        run.or_else(job).or_else(lock)
+        let machine =
+            || self.machines.iter().find(|machine| machine.is_at_work()).map(|machine| format!("{} has something left", machine.name));
+        run.or_else(job).or_else(lock).or_else(machine)
     }
 
     /// Nothing is missing of what somebody was told, and logs are what runners wrote.

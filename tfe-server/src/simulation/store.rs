@@ -15,7 +15,7 @@ use super::{clock::NodeClock, gate::Gate, mutation::Mutation, oracle::Committer,
 /// How often others may go on before a call does, in a thousand.
 const HOPS: u64 = 300;
 /// How long a slow call takes, in milliseconds.
-const SLOW: std::ops::Range<u64> = 1..800;
+const SLOW: std::ops::Range<u64> = 1..2_500;
 
 #[derive(Debug)]
 pub(super) struct NodeStore {
