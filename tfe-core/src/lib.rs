@@ -4,7 +4,7 @@
 //! databases or a simulation with virtual time, loads records, asks these rules, and commits the answer.
 //!
 //! - What there is: [`organization`], [`workspace`], [`variable`], [`configuration`], [`run`], [`job`],
-//!   [`state_version`], [`user`], [`log`], [`event`], [`blob`]; each a [`mod@record`].
+//!   [`state_version`], [`engine_version`], [`user`], [`log`], [`event`], [`blob`]; each a [`mod@record`].
 //! - What may happen: [`run`] (the machine and the queue), [`state`] (serials and lineages), [`access`].
 //! - What clients see: [`jsonapi`], [`plan`].
 
@@ -14,6 +14,7 @@ pub mod blob;
 pub mod cipher;
 pub mod configuration;
 pub mod duty;
+pub mod engine_version;
 pub mod error;
 pub mod event;
 pub mod hcl;
@@ -45,6 +46,7 @@ pub static KINDS: &[&record::Kind] = &[
     &installation::INSTALLATIONS,
     &keyring::KEYRINGS,
     &rewrap::REWRAPS,
+    &engine_version::ENGINE_VERSIONS,
     &node::NODES,
     &duty::DUTIES,
     &agent::AGENTS,

@@ -183,9 +183,11 @@ record!(Workspace, WORKSPACES = "workspaces", prefix: "ws",
         Field::refers("project_id", &["project_id"], "projects"),
         Field::at("name", &["settings", "name"]),
         Field::at("tag_index", &["tag_index"]),
+        Field::at("engine", &["settings", "engine"]),
+        Field::at("terraform_version", &["settings", "terraform-version"]),
     ],
     unique: [&["organization_id", "name"]],
-    indexes: [&["project_id"]]);
+    indexes: [&["project_id"], &["terraform_version"]]);
 
 fn yes() -> bool {
     true

@@ -6,24 +6,39 @@ use async_trait::async_trait;
 
 use crate::hint::Hint;
 
-/// How long a receiver may take before its hint is given to another one. Acting on a hint is a few reads and one
+/// How long a receiver usually may take before its hint is given to another one. Acting on a hint is a few reads and one
 /// commit; longer work has a lease in the store.
 pub const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest that a call waits for a broker which is there but does not answer. Ten times what a loaded broker needs,
+/// and short enough for a request in which nobody would miss the call.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Carries hints to workers.
 ///
 /// A hint is delivered to one receiver at a time, at least once, in no promised order. Of equal hints that wait at
 /// the same time some may be left out. A delivery that is neither acknowledged nor retried is delivered again
-/// after [`VISIBILITY_TIMEOUT`].
+/// after [`Queue::visibility_timeout`], and of one that is, a later acknowledgement by an earlier receiver is ignored.
+/// A broker that is away or was wiped loses hints; it is back in use by itself once it is there again.
+///
+/// Calls are bounded in time also when a broker does not answer: within [`CALL_TIMEOUT`] for a connection and once more
+/// for an answer, and [`receive`](Queue::receive) no more than that beyond its wait.
 #[async_trait]
 pub trait Queue: fmt::Debug + Send + Sync + 'static {
     /// Gives a hint to some receiver, not before `delay` has passed.
     async fn publish(&self, hint: Hint, delay: Duration) -> Result<(), QueueError>;
 
     /// Takes up to `max` hints; waits up to `wait` for the first and for no more. Empty when none came.
+    ///
+    /// A broker that is away is waited for too, for a few seconds of `wait`, so a loop around this does not spin.
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError>;
 
-    /// Whether hints can be published and received now.
+    /// How long a receiver may take before its hint is given to another one.
+    fn visibility_timeout(&self) -> Duration {
+        VISIBILITY_TIMEOUT
+    }
+
+    /// Whether hints can be published and received now. Bounded in time.
     async fn check(&self) -> Result<(), QueueError> {
         Ok(())
     }

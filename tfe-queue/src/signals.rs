@@ -81,6 +81,13 @@ impl MemorySignals {
         Self::default()
     }
 
+    /// Wakes all who watch anything: for backends that may have missed notices.
+    pub fn notify_all(&self) {
+        for sender in lock(&self.topics).values() {
+            sender.send_replace(());
+        }
+    }
+
     /// How many topics are watched.
     pub fn watched(&self) -> usize {
         lock(&self.topics).len()

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tfe_queue::{Hint, MAX_TOPICS, MAX_WAITING, MemoryQueue, MemorySignals, Queue, QueueError, Signals};
+use tfe_queue::{
+    Cache, Counters, Hint, MAX_TOPICS, MAX_VALUE_BYTES, MAX_WAITING, MemoryCoordination, MemoryQueue, MemorySignals, Queue, QueueError,
+    Signals,
+};
 
 mod queue {
     tfe_queue::queue_conformance!(tfe_queue::MemoryQueue::new());
@@ -10,6 +13,12 @@ mod queue {
 
 mod signals {
     tfe_queue::signals_conformance!(tfe_queue::MemorySignals::new());
+}
+
+mod coordination {
+    tfe_queue::signals_conformance!(tfe_queue::MemoryCoordination::new());
+    tfe_queue::cache_conformance!(tfe_queue::MemoryCoordination::new());
+    tfe_queue::counters_conformance!(tfe_queue::MemoryCoordination::new());
 }
 
 #[test]
@@ -51,4 +60,32 @@ async fn a_watch_beyond_the_limit_waits_for_its_timeout() {
     assert!(begin.elapsed() >= Duration::from_secs(1));
     drop(watches);
     assert_eq!(signals.watched(), 0);
+}
+
+#[tokio::test]
+async fn a_full_cache_loses_what_would_end_first() {
+    let cache = MemoryCoordination::new();
+    let value = vec![0; MAX_VALUE_BYTES];
+    // Twice of what fits into its 64 MiB.
+    for number in 0..2048 {
+        cache.put(&number.to_string(), &value, Duration::from_secs(3600 + number)).await.unwrap();
+    }
+    let mut kept = Vec::new();
+    for number in 0..2048 {
+        kept.extend(cache.get(&number.to_string()).await.unwrap().map(|_| number));
+    }
+    assert!((1000..=1024).contains(&kept.len()), "{}", kept.len());
+    assert_eq!(*kept.first().unwrap(), 2048 - kept.len(), "the last ones are there without a gap");
+}
+
+#[tokio::test]
+async fn full_counters_forget_the_window_that_would_end_first() {
+    let counters = MemoryCoordination::new();
+    counters.count("short", Duration::from_mins(1)).await.unwrap();
+    counters.count("long", Duration::from_hours(2)).await.unwrap();
+    for number in 0..200_000 {
+        counters.count(&number.to_string(), Duration::from_hours(1)).await.unwrap();
+    }
+    assert_eq!(counters.count("short", Duration::from_mins(1)).await.unwrap().count, 1);
+    assert_eq!(counters.count("long", Duration::from_hours(2)).await.unwrap().count, 2);
 }

@@ -3,7 +3,12 @@
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tfe_core::secret::{Secret, exposed};
+use tfe_core::{
+    run::Phase,
+    secret::{Secret, exposed},
+};
+
+use crate::{isolation::IsolationConfig, supervisor::timeout::Timeout, tools::ToolSettings};
 
 /// How a runner works.
 #[derive(Debug, Clone)]
@@ -18,12 +23,46 @@ pub struct RunnerConfig {
     pub supervisor: Vec<OsString>,
     /// Where engines are, besides `PATH`.
     pub tool_paths: Vec<PathBuf>,
+    /// Where other engines are kept and come from.
+    pub tools: ToolSettings,
     /// The text of a CLI configuration for runs, such as one with a provider mirror.
     pub cli_config: Option<String>,
+    /// Where verified provider plugins are kept for all runs, durable; none to let each run fetch its own. Only sandboxed
+    /// runs use it.
+    pub plugins: Option<PathBuf>,
     /// How many jobs at once.
     pub concurrency: usize,
+    /// How long plans and applies may take.
+    pub timeouts: Timeouts,
+    /// How runs are kept apart from this machine and from each other.
+    pub isolation: IsolationConfig,
     /// How jobs come home when this runner dies; none where it is restarted together with the control plane.
     pub courier: Option<Courier>,
+}
+
+/// How long the phases of a run may take, all steps of the engine together. A restart of the runner changes nothing about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A plan, until it is interrupted.
+    pub plan: Duration,
+    /// An apply, until it is interrupted.
+    pub apply: Duration,
+    /// An engine that was interrupted, until it is killed: it finishes what it has begun and saves its state.
+    pub grace: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        // The first two are those of Terraform Enterprise's general settings, plan-timeout and apply-timeout.
+        Self { plan: Duration::from_hours(2), apply: Duration::from_hours(24), grace: Duration::from_mins(10) }
+    }
+}
+
+impl Timeouts {
+    pub(crate) fn of(&self, phase: Phase) -> Timeout {
+        let limit = if phase == Phase::Plan { self.plan } else { self.apply };
+        Timeout { phase, limit, grace: self.grace }
+    }
 }
 
 /// A program that brings home a job whose runner has died: it makes a runner like that one and calls

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tfe_core::{id::Id, job::Job, run::Run};
 
 use crate::{
-    files::{private_directory, write_durably},
+    files::{is_locked, private_directory, write_durably},
     supervisor::{
         DONE, ENGINES, LOCK,
         instructions::{Done, Engines},
@@ -75,8 +75,7 @@ pub(crate) fn done(spool: &Path) -> Option<Done> {
 
 /// Whether a supervisor lives: it holds the lock.
 pub(crate) fn is_supervised(spool: &Path) -> bool {
-    let Ok(file) = fs::OpenOptions::new().write(true).open(spool.join(LOCK)) else { return false };
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
+    is_locked(&spool.join(LOCK))
 }
 
 /// The engines that a supervisor that died has left.

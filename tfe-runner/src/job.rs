@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tfe_core::{
+    engine_version::Build,
     id::Id,
     job::Job,
     plan::Summary,
@@ -52,10 +53,16 @@ pub struct Spec {
     pub plan: PlanOptions,
     /// Whether the log is JSON lines (for the `cloud` block) or text (for the `remote` backend).
     pub structured_log: bool,
+    /// Where the version can be fetched, if an administrator registered it; it is an exact one then.
+    #[serde(default)]
+    pub builds: Vec<Build>,
+    /// What whoever started the run should know of the version; a line in the plan's log.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 /// Which of the two equal engines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineKind {
     /// `terraform`
@@ -169,6 +176,10 @@ pub struct RunnerInfo {
     /// How many it does now.
     #[serde(default)]
     pub working: u64,
+    /// The jobs that it has, also those of an earlier process that it will take up. One that it was given and that is not
+    /// among them has never reached it. None from runners that do not say.
+    #[serde(default)]
+    pub holds: Option<Vec<Id<Job>>>,
 }
 
 impl ArtifactKind {
@@ -195,6 +206,9 @@ impl ArtifactKind {
 }
 
 impl EngineKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Terraform, Self::Tofu];
+
     /// The name of the program.
     pub const fn program(self) -> &'static str {
         match self {

@@ -18,6 +18,9 @@ pub(crate) struct Lease {
     task: tokio::task::JoinHandle<()>,
 }
 
+/// The job is another's.
+pub(crate) struct Lost;
+
 impl Lease {
     /// Renews the ticket's lease from now on.
     pub(crate) fn keep(control: Arc<dyn Control>, ticket: Ticket) -> Self {
@@ -26,9 +29,12 @@ impl Lease {
         Self { lost, task }
     }
 
-    /// Returns once the job is another's. While the control plane is away nobody knows, and the work goes on.
-    pub(crate) async fn lost(&self) {
-        self.lost.cancelled().await;
+    /// Does work until it is done or the job is another's. While the control plane is away nobody knows, and the work goes on.
+    pub(crate) async fn hold<T, E: From<Lost>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        tokio::select! {
+            done = work => done,
+            () = self.lost.cancelled() => Err(Lost.into()),
+        }
     }
 }
 

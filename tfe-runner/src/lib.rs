@@ -10,25 +10,31 @@
 //! ends it. *State cannot get lost*: every whole state that terraform writes is kept sealed on a durable disk until the
 //! control plane has acknowledged it.
 
+mod admission;
 pub mod archive;
+mod artifacts;
 mod config;
 pub mod control;
 mod files;
 mod follow;
 mod handle;
+pub mod isolation;
 pub mod job;
 mod lease;
 mod mask;
 mod paths;
+mod plugins;
 mod prepare;
+mod processes;
 mod recover;
 mod report;
 mod retry;
 mod runner;
 pub mod supervisor;
-mod tools;
+pub mod tools;
 
-pub use config::{Courier, Letter, RunnerConfig};
+pub use config::{Courier, Letter, RunnerConfig, Timeouts};
+pub use isolation::IsolationConfig;
 pub use runner::Runner;
 pub use supervisor::snapshot::open as open_snapshot;
-pub use tools::{NotInstalled, Tools};
+pub use tools::Tools;

@@ -51,9 +51,34 @@ impl Paths {
         self.work.join("cli.tfrc")
     }
 
-    /// The file that a step leaves.
+    /// A file that the engine itself makes.
+    pub(crate) fn made(&self, name: &str) -> PathBuf {
+        self.work.join("made").join(name)
+    }
+
+    /// A file that the supervisor makes for the engine's output. Its directory is out of the run's reach.
     pub(crate) fn output(&self, name: &str) -> PathBuf {
-        self.work.join("out").join(name)
+        Self::output_in(&self.work, name)
+    }
+
+    /// The same in the directory of any run.
+    pub(crate) fn output_in(work: &Path, name: &str) -> PathBuf {
+        work.join("out").join(name)
+    }
+
+    /// A mirror of the providers that the run is given. It can read that and not change it.
+    pub(crate) fn plugins(&self) -> PathBuf {
+        self.work.join("plugins")
+    }
+
+    /// `HOME`.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.work.join("home")
+    }
+
+    /// `TMPDIR`.
+    pub(crate) fn temporary(&self) -> PathBuf {
+        self.work.join("tmp")
     }
 
     /// The log of a phase.
@@ -66,22 +91,49 @@ impl Paths {
         self.output("planned")
     }
 
+    /// The directories that the run changes.
+    pub(crate) fn writable(&self) -> [PathBuf; 6] {
+        [self.configuration(), self.data(), self.states(), self.work.join("made"), self.home(), self.temporary()]
+    }
+
     /// The directories that must exist.
-    pub(crate) fn directories(&self) -> [PathBuf; 6] {
-        [self.configuration(), self.data(), self.states(), self.work.join("out"), self.work.join("home"), self.work.join("tmp")]
+    pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        [self.work.join("out")].into_iter().chain(self.writable())
     }
 }
 
-/// The plan's files in the `out` directory.
+/// The plan's files.
 pub(crate) mod names {
     pub(crate) const PLAN: &str = "tfplan";
     pub(crate) const PLAN_JSON: &str = "plan.json";
     pub(crate) const SCHEMAS: &str = "schemas.json";
+    pub(crate) const PLUGINS: &str = "plugins.json";
     pub(crate) const INIT_LOG: &str = "init.log";
     pub(crate) const GENERATED: &str = "generated.tf";
+}
+
+/// The path of something below `work` from a directory below `work`, without any name of `work` in it.
+pub(crate) fn relative(work: &Path, directory: &Path, target: &Path) -> Option<PathBuf> {
+    let depth = directory.strip_prefix(work).ok()?.components().count();
+    let up: PathBuf = std::iter::repeat_n("..", depth).collect();
+    Some(up.join(target.strip_prefix(work).ok()?))
 }
 
 /// The dependency lock file of a configuration.
 pub(crate) fn lock_file(directory: &Path) -> PathBuf {
     directory.join(".terraform.lock.hcl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_is_the_same_wherever_the_run_works() {
+        let from =
+            |work: &str| relative(Path::new(work), &Path::new(work).join("config/a"), &Path::new(work).join("state/ws/terraform.tfstate"));
+        assert_eq!(from("/one"), Some(PathBuf::from("../../state/ws/terraform.tfstate")));
+        assert_eq!(from("/one"), from("/somewhere/else"));
+        assert_eq!(relative(Path::new("/one"), Path::new("/two"), Path::new("/one/state")), None);
+    }
 }

@@ -2,12 +2,12 @@
 
 use std::{
     ffi::OsString,
+    fmt::Write,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use futures::TryStreamExt;
-use semver::Version;
 use tfe_core::{hcl, run::Phase};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
@@ -15,20 +15,28 @@ use crate::{
     archive::{self, ArchiveError},
     config::{Courier, Letter, RunnerConfig},
     control::{Control, ControlError, Ticket},
-    files::{private_directory, write_fresh},
-    job::{ArtifactKind, Assignment, EngineKind, PlanOptions, Spec, Variable},
-    paths::{Paths, lock_file, names},
+    files::{private_directory, remove_tree, write_fresh},
+    isolation::{
+        Isolation, Setting,
+        of_run::{self, Ground, IsolationError, of_run},
+    },
+    job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
+    paths::{Paths, lock_file, names, relative},
+    plugins::Plugins,
     supervisor::{
-        instructions::{Instructions, Orphanage, Setting, Step, StepName},
+        instructions::{Instructions, Orphanage, Step, StepName},
         orphan::RUNNER_LOCK,
     },
-    tools::{NotInstalled, Tools},
+    tools::{Platform, Program, ToolError, Tools},
 };
 
 /// Where engines and what they call are looked for; nothing of the server's own path.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The override that keeps the state here ends so; before it come as many `z` as it takes to be the last.
 const OVERRIDE_END: &str = "_override.tf";
+
+/// Where engines look for providers too, as a list of directories.
+const DATA_DIRECTORIES: &str = "XDG_DATA_DIRS";
 
 /// Why a job could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +47,15 @@ pub(crate) enum PrepareError {
     /// The configuration is not usable.
     #[error("the configuration cannot be unpacked: {0}")]
     Archive(#[from] ArchiveError),
-    /// The engine is not here.
+    /// The engine is not here and cannot be had.
     #[error(transparent)]
-    NotInstalled(#[from] NotInstalled),
+    Engine(#[from] ToolError),
     /// The disk, most likely.
     #[error("the run's directory cannot be prepared: {0}")]
     Io(#[from] io::Error),
+    /// The run would not be kept apart.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
     /// Something that a person can change.
     #[error("{0}")]
     Unusable(String),
@@ -53,7 +64,7 @@ pub(crate) enum PrepareError {
 /// Makes the directories ready and says what the supervisor has to do.
 pub(crate) async fn prepare(
     config: &RunnerConfig,
-    tools: &Tools,
+    (tools, plugins): (&Tools, Option<&Plugins>),
     control: &dyn Control,
     ticket: &Ticket,
     assignment: &Assignment,
@@ -61,29 +72,74 @@ pub(crate) async fn prepare(
 ) -> Result<Instructions, PrepareError> {
     let spec = &assignment.spec;
     let is_planned = assignment.phase == Phase::Apply && paths.planned().exists();
-    if !is_planned && paths.work.exists() {
-        fs::remove_dir_all(&paths.work)?;
-    }
+    // What a plan's programs may have put where this process is about to write goes away.
+    let stale = if is_planned { paths.states() } else { paths.work.clone() };
+    remove_tree(&stale)?;
     for directory in paths.directories() {
         private_directory(&directory)?;
     }
-    let (version, program) = tools.resolve(spec.engine, &spec.version)?;
+    let program = tools.provide(spec.engine, &spec.version, &spec.builds).await?;
     if !is_planned {
         unpack(control, ticket, paths).await?;
     }
     let directory = working_directory(paths, &spec.working_directory)?;
     if !is_planned {
-        write_fresh(&paths.cli_config(), config.cli_config.as_deref().unwrap_or_default().as_bytes())?;
+        forget_state(&directory)?;
+        let cli_config = offered(config, plugins, assignment, paths, &directory).await?;
+        write_fresh(&paths.cli_config(), cli_config.as_bytes())?;
         write_fresh(&paths.variables(), variables_file(&spec.variables).as_bytes())?;
-        write_fresh(&directory.join(override_name(&directory)?), override_file(paths, spec).as_bytes())?;
+        write_fresh(&directory.join(override_name(&directory)?), override_file(paths, spec, &directory)?.as_bytes())?;
     }
     if assignment.phase == Phase::Apply && !is_planned {
-        fetch(control, ticket, ArtifactKind::PlanFile, &paths.output(names::PLAN)).await?;
+        fetch(control, ticket, ArtifactKind::PlanFile, &paths.made(names::PLAN)).await?;
         fetch(control, ticket, ArtifactKind::LockFile, &lock_file(&directory)).await?;
     }
     seed_state(control, ticket, &paths.state(&spec.workspace)).await?;
-    begin_log(paths, assignment.phase, spec.engine, &version)?;
-    Ok(instructions(config, assignment, paths, &program, directory, is_planned))
+    begin_log(paths, assignment.phase, spec, &program)?;
+    let isolation = isolation(config, paths, &program.path).await?;
+    Ok(instructions(config, assignment, paths, &program.path, directory, is_planned, isolation)?)
+}
+
+/// The CLI configuration of a run, with the providers that are kept for it.
+async fn offered(
+    config: &RunnerConfig,
+    plugins: Option<&Plugins>,
+    assignment: &Assignment,
+    paths: &Paths,
+    directory: &Path,
+) -> Result<String, PrepareError> {
+    let text = config.cli_config.clone().unwrap_or_default();
+    // Where a workspace says where providers are, that would be hidden.
+    let Some(plugins) = plugins.cloned().filter(|_| assignment.spec.environment.iter().all(|given| given.name != DATA_DIRECTORIES)) else {
+        return Ok(text);
+    };
+    let (config, paths, lock) = (config.clone(), paths.clone(), lock_file(directory));
+    let offered = move || {
+        if !plugins.is_within_reach(of_run::level(&config.isolation, &config.supervisor)?) {
+            return Ok(text);
+        }
+        Ok(plugins.offer(&paths, &lock, &text).unwrap_or_else(|error| {
+            tracing::warn!(%error, "a run is not given the providers that are kept here");
+            text
+        }))
+    };
+    tokio::task::spawn_blocking(offered).await.map_err(io::Error::other)?
+}
+
+async fn isolation(config: &RunnerConfig, paths: &Paths, program: &Path) -> Result<Isolation, PrepareError> {
+    let (config, paths, program) = (config.clone(), paths.clone(), program.to_owned());
+    let isolated = move || {
+        let ground = Ground {
+            work: &paths.work,
+            readable: vec![paths.cli_config(), paths.variables()],
+            shared: Plugins::offered(&paths),
+            writable: paths.writable().into(),
+            program: &program,
+            cli_config: config.cli_config.as_deref().unwrap_or_default(),
+        };
+        of_run(&config.isolation, &config.supervisor, &ground)
+    };
+    Ok(tokio::task::spawn_blocking(isolated).await.map_err(io::Error::other)??)
 }
 
 async fn unpack(control: &dyn Control, ticket: &Ticket, paths: &Paths) -> Result<(), PrepareError> {
@@ -120,11 +176,27 @@ fn override_name(directory: &Path) -> io::Result<OsString> {
     Ok(OsString::from(last + OVERRIDE_END))
 }
 
-/// Keeps the state in the run's own directory, whatever `cloud` or `backend` the configuration has.
-fn override_file(paths: &Paths, spec: &Spec) -> String {
-    let text = |path: PathBuf| hcl::string_literal(&path.to_string_lossy());
-    let (path, states) = (text(paths.state(&spec.workspace)), text(paths.states()));
-    format!("terraform {{\n  backend \"local\" {{\n    path          = {path}\n    workspace_dir = {states}\n  }}\n}}\n")
+/// Removes a state that came with the configuration: `init` would ask whether the workspace is to have it.
+fn forget_state(directory: &Path) -> io::Result<()> {
+    match fs::remove_file(directory.join("terraform.tfstate")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Keeps the state in the run's own directory, whatever `cloud` or `backend` the configuration has. The paths are relative to
+/// where the engine starts: a plan file repeats them, and the worker that applies it may be another one, elsewhere.
+fn override_file(paths: &Paths, spec: &Spec, directory: &Path) -> io::Result<String> {
+    let text = |path: PathBuf| Ok::<_, io::Error>(hcl::string_literal(&backend_path(paths, directory, &path)?.to_string_lossy()));
+    let (path, states) = (text(paths.state(&spec.workspace))?, text(paths.states())?);
+    Ok(format!("terraform {{\n  backend \"local\" {{\n    path          = {path}\n    workspace_dir = {states}\n  }}\n}}\n"))
+}
+
+/// How a path of the run is written in its configuration.
+fn backend_path(paths: &Paths, directory: &Path, path: &Path) -> io::Result<PathBuf> {
+    let work = paths.work.canonicalize()?;
+    let path = path.strip_prefix(&paths.work).ok().and_then(|path| relative(&work, directory, &work.join(path)));
+    path.ok_or(io::Error::from(io::ErrorKind::InvalidInput))
 }
 
 fn variables_file(variables: &[Variable]) -> String {
@@ -156,24 +228,19 @@ async fn fetch(control: &dyn Control, ticket: &Ticket, kind: ArtifactKind, path:
     Ok(write_fresh(path, &bytes)?)
 }
 
-/// Three lines that the CLI expects, and of an apply even skips (contract 1.6).
-fn begin_log(paths: &Paths, phase: Phase, engine: EngineKind, version: &Version) -> io::Result<()> {
-    let (os, architecture) = (std::env::consts::OS, go_architecture());
-    let header = format!("{} v{version}\non {os}_{architecture}\nInitializing plugins and modules...\n", engine.title());
+/// Three lines that the CLI expects, and of an apply even skips (contract 1.6); and a warning, once for the run.
+fn begin_log(paths: &Paths, phase: Phase, spec: &Spec, program: &Program) -> io::Result<()> {
+    let (title, version, platform) = (spec.engine.title(), &program.version, Platform::current());
+    let mut header = format!("{title} v{version}\non {platform}\nInitializing plugins and modules...\n");
+    if let Some(warning) = spec.warning.as_ref().filter(|_| phase == Phase::Plan) {
+        let _ = write!(header, "\nWarning: {warning}\n\n");
+    }
     append(&paths.log(phase), header.as_bytes())
 }
 
 /// Adds to a log, which may be that of an earlier attempt.
 pub(crate) fn append(path: &Path, text: &[u8]) -> io::Result<()> {
     io::Write::write_all(&mut fs::File::options().append(true).create(true).open(path)?, text)
-}
-
-fn go_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 fn instructions(
@@ -183,26 +250,33 @@ fn instructions(
     program: &Path,
     directory: PathBuf,
     is_planned: bool,
-) -> Instructions {
+    isolation: Isolation,
+) -> io::Result<Instructions> {
+    let backend_path = backend_path(paths, &directory, &paths.state(&assignment.spec.workspace))?;
     let steps = Steps { program, paths, log: paths.log(assignment.phase) };
     let init = (!is_planned).then(|| vec![steps.init()]);
     let stages = match assignment.phase {
         Phase::Plan => vec![vec![steps.plan(&assignment.spec)], vec![steps.show(), steps.schemas()]],
         Phase::Apply => vec![vec![steps.apply(&assignment.spec)]],
     };
-    Instructions {
+    Ok(Instructions {
         spool: paths.spool.clone(),
         supervisor: config.supervisor.clone(),
+        isolation,
+        limits: config.isolation.limits,
+        timeout: Some(config.timeouts.of(assignment.phase)),
         directory,
         environment: environment(assignment, paths),
         stages: init.into_iter().chain(stages).collect(),
+        work: paths.work.clone(),
         data: paths.data(),
         state: paths.state(&assignment.spec.workspace),
+        backend_path,
         is_apply: assignment.phase == Phase::Apply,
         spool_key: assignment.spool_key.clone(),
         context: assignment.job.to_string(),
         orphanage: config.courier.as_ref().map(|courier| orphanage(config, courier, assignment)),
-    }
+    })
 }
 
 fn orphanage(config: &RunnerConfig, courier: &Courier, assignment: &Assignment) -> Orphanage {
@@ -224,8 +298,8 @@ fn environment(assignment: &Assignment, paths: &Paths) -> Vec<Setting> {
     let defaults = [setting("PATH", SEARCH_PATH.to_owned()), setting("LANG", "C.UTF-8".to_owned())];
     let given = assignment.spec.environment.iter().map(|variable| Setting { name: variable.name.clone(), value: variable.value.clone() });
     let needed = [
-        setting("HOME", path(paths.work.join("home"))),
-        setting("TMPDIR", path(paths.work.join("tmp"))),
+        setting("HOME", path(paths.home())),
+        setting("TMPDIR", path(paths.temporary())),
         setting("TF_DATA_DIR", path(paths.data())),
         setting("TF_WORKSPACE", assignment.spec.workspace.clone()),
         setting("TF_CLI_CONFIG_FILE", path(paths.cli_config())),
@@ -251,7 +325,7 @@ impl Steps<'_> {
 
     fn plan(&self, spec: &Spec) -> Step {
         let mut arguments: Vec<OsString> = ["plan", "-input=false", "-lock=false", "-detailed-exitcode"].map(OsString::from).into();
-        arguments.push(assigned("-out=", self.paths.output(names::PLAN).as_os_str()));
+        arguments.push(assigned("-out=", self.paths.made(names::PLAN).as_os_str()));
         arguments.push(assigned("-var-file=", self.paths.variables().as_os_str()));
         arguments.extend(plan_options(&spec.plan, self.paths));
         arguments.extend(spec.structured_log.then(|| "-json".into()));
@@ -259,7 +333,7 @@ impl Steps<'_> {
     }
 
     fn show(&self) -> Step {
-        let arguments = vec!["show".into(), "-json".into(), self.paths.output(names::PLAN).into()];
+        let arguments = vec!["show".into(), "-json".into(), self.paths.made(names::PLAN).into()];
         self.step(StepName::ShowPlan, arguments, self.paths.output(names::PLAN_JSON), self.log.clone())
     }
 
@@ -271,7 +345,7 @@ impl Steps<'_> {
     fn apply(&self, spec: &Spec) -> Step {
         let mut arguments: Vec<OsString> = ["apply", "-input=false", "-lock=false"].map(OsString::from).into();
         arguments.extend(spec.structured_log.then(|| "-json".into()));
-        arguments.push(self.paths.output(names::PLAN).into());
+        arguments.push(self.paths.made(names::PLAN).into());
         self.step(StepName::Apply, arguments, self.log.clone(), self.log.clone())
     }
 
@@ -287,7 +361,7 @@ fn plan_options(options: &PlanOptions, paths: &Paths) -> Vec<OsString> {
     arguments.extend(options.refresh_only.then(|| "-refresh-only".into()));
     arguments.extend(options.targets.iter().map(|address| assigned("-target=", address.as_ref())));
     arguments.extend(options.replace.iter().map(|address| assigned("-replace=", address.as_ref())));
-    arguments.extend(options.generate_configuration.then(|| assigned("-generate-config-out=", paths.output(names::GENERATED).as_os_str())));
+    arguments.extend(options.generate_configuration.then(|| assigned("-generate-config-out=", paths.made(names::GENERATED).as_os_str())));
     arguments
 }
 

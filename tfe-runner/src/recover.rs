@@ -10,18 +10,18 @@ use tfe_core::{secret::Secret, state::StateFile};
 use tokio::time::Instant;
 
 use crate::{
-    files::read_artifact,
-    handle,
+    artifacts, handle,
     paths::Paths,
-    supervisor::{STATE, snapshot},
+    supervisor::{
+        STATE,
+        snapshot::{self, MAX_STATE_BYTES},
+    },
 };
 
 /// How long an engine that was interrupted by the kernel may take to save and end.
 const GRACE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const TICK: Duration = Duration::from_millis(20);
-/// Largest state that is looked for in files that a run could have written.
-const MAX_STATE_BYTES: u64 = 1 << 30;
 
 /// Waits for the engines to end, which the kernel asked them to, and ends them after the grace time.
 pub(crate) async fn end_engines(spool: &Path) {
@@ -45,7 +45,7 @@ pub(crate) fn kill_engines(spool: &Path) {
 
 /// The newest whole state of what the engine and the supervisor left.
 pub(crate) fn newest_state(paths: &Paths, workspace: &str, directory: &Path, key: &Secret, context: &str) -> Option<Vec<u8>> {
-    let artifact = |path: &Path| read_artifact(path, MAX_STATE_BYTES).ok().flatten();
+    let artifact = |path: &Path| artifacts::read(&paths.work, path, MAX_STATE_BYTES).ok().flatten();
     let spooled = fs::read(paths.spool.join(STATE)).ok().and_then(|sealed| snapshot::open(key, context, &sealed));
     let candidates = [artifact(&paths.state(workspace)), spooled, artifact(&directory.join("errored.tfstate"))];
     let whole = candidates.into_iter().flatten().filter(|content| snapshot::is_whole(content));

@@ -1,6 +1,6 @@
 //! What a supervised job amounts to: its outcome, and the documents of a plan.
 
-use std::{io, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -11,13 +11,16 @@ use tfe_core::{
 };
 
 use crate::{
+    artifacts,
     control::{Control, ControlError, Ticket},
-    files::read_artifact,
     job::{ArtifactKind, Assignment, Outcome},
     paths::{Paths, lock_file, names},
     prepare::append,
     retry::until_acknowledged,
-    supervisor::instructions::{Done, StepEnd, StepName},
+    supervisor::{
+        STATE,
+        instructions::{Done, StepEnd, StepName},
+    },
 };
 
 /// Largest document that a run may leave.
@@ -30,10 +33,11 @@ pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Resu
     let log = paths.log(phase);
     let is_failed_init = |step: &StepEnd| step.name == StepName::Init && !step.is_good();
     if done.steps.iter().any(is_failed_init) {
-        let init = read_artifact(&paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
+        let init = artifacts::read(&paths.work, &paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
         append(&log, &init)?;
     }
-    match &done.error {
+    let excess = done.excess.map(|excess| excess.to_string());
+    match excess.or_else(|| done.timed_out.map(|timed_out| timed_out.to_string())).as_ref().or(done.error.as_ref()) {
         Some(error) => append(&log, format!("\nError: {error}\n").as_bytes()),
         None => Ok(()),
     }
@@ -53,6 +57,12 @@ pub(crate) async fn outcome(
     if done.orphaned {
         return Ok(failed(left_alone(engine, &progress)));
     }
+    if let Some(excess) = done.excess {
+        return Ok(failed(excess.to_string() + &left_unfinished(&progress)));
+    }
+    if let Some(timed_out) = done.timed_out {
+        return Ok(failed(timed_out.to_string() + &left_unfinished(&progress)));
+    }
     if let Some(step) = done.steps.iter().find(|step| !step.is_good()) {
         return Ok(match step.signal {
             _ if done.stopped => Outcome::Canceled { summary: progress.summary() },
@@ -67,6 +77,11 @@ pub(crate) async fn outcome(
         return Ok(failed(error.clone()));
     }
     match assignment.phase {
+        Phase::Apply if progress.summary().has_changes && !paths.spool.join(STATE).exists() => Ok(failed(
+            "the apply changed things, but its state was not written where it is kept; compare the run's log with the real objects, \
+             and import what is missing in the state"
+                .to_owned(),
+        )),
         Phase::Apply => Ok(Outcome::Applied { summary: progress.summary() }),
         Phase::Plan => match documents(assignment, paths) {
             Ok((summary, documents)) => {
@@ -80,30 +95,27 @@ pub(crate) async fn outcome(
 
 /// What to tell about an apply whose engine or supervisor was killed.
 pub(crate) fn killed(engine: &str, signal: i32, progress: &ApplyProgress) -> String {
-    let mut message = format!("{engine} was killed by signal {signal}; the state is as last saved");
-    let unfinished = progress.unfinished();
-    if !unfinished.is_empty() {
-        message.push_str(". These were being changed and may exist without being in the state: ");
-        message.push_str(&unfinished.join(", "));
+    let unfinished = left_unfinished(progress);
+    format!("{engine} was killed by signal {signal}; the state is as last saved{unfinished}. Check them, then plan again")
+}
+
+fn left_unfinished(progress: &ApplyProgress) -> String {
+    match progress.unfinished() {
+        none if none.is_empty() => String::new(),
+        some => format!(". These were being changed and may exist without being in the state: {}", some.join(", ")),
     }
-    message + ". Check them, then plan again"
 }
 
 /// What to tell about an apply that was interrupted since its worker died.
 fn left_alone(engine: &str, progress: &ApplyProgress) -> String {
-    let mut message = format!("the worker of this apply died; {engine} was interrupted, and the state that was reached is saved");
-    let unfinished = progress.unfinished();
-    if !unfinished.is_empty() {
-        message.push_str(". These were being changed and may exist without being in the state: ");
-        message.push_str(&unfinished.join(", "));
-    }
-    message + ". Plan again before you apply"
+    let left = left_unfinished(progress);
+    format!("the worker of this apply died; {engine} was interrupted, and the state that was reached is saved{left}")
 }
 
 /// What an apply's log says that happened.
 pub(crate) fn progress(paths: &Paths) -> ApplyProgress {
     let mut progress = ApplyProgress::default();
-    let log = read_artifact(&paths.log(Phase::Apply), MAX_DOCUMENT_BYTES).ok().flatten().unwrap_or_default();
+    let log = artifacts::read(&paths.work, &paths.log(Phase::Apply), MAX_DOCUMENT_BYTES).ok().flatten().unwrap_or_default();
     for line in String::from_utf8_lossy(&log).lines() {
         progress.line(line);
     }
@@ -111,8 +123,9 @@ pub(crate) fn progress(paths: &Paths) -> ApplyProgress {
 }
 
 fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
-    let read = |name| read_artifact(&paths.output(name), MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
-    let (plan_file, shown, schemas) = (read(names::PLAN)?, read(names::PLAN_JSON)?, read(names::SCHEMAS)?);
+    let read = |path: PathBuf| artifacts::read(&paths.work, &path, MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
+    let (plan_file, shown) = (read(paths.made(names::PLAN))?, read(paths.output(names::PLAN_JSON))?);
+    let schemas = read(paths.output(names::SCHEMAS))?;
     let (document, schemas_document): (Value, Value) = (serde_json::from_slice(&shown)?, serde_json::from_slice(&schemas)?);
     let sensitive = assignment.spec.variables.iter().chain(&assignment.spec.environment).filter(|variable| variable.sensitive);
     let secrets: Vec<&str> = sensitive.map(|variable| variable.value.expose()).collect();
@@ -123,11 +136,10 @@ fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec
         (ArtifactKind::PlanRedacted, redacted.into()),
         (ArtifactKind::ProviderSchemas, schemas.into()),
     ];
-    let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
-    let optional =
-        [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.output(names::GENERATED))];
+    let directory = artifacts::directory(&paths.work, &paths.configuration(), &assignment.spec.working_directory);
+    let optional = [(ArtifactKind::LockFile, lock_file(&directory)), (ArtifactKind::GeneratedConfiguration, paths.made(names::GENERATED))];
     for (kind, path) in optional {
-        if let Some(content) = read_artifact(&path, MAX_DOCUMENT_BYTES)? {
+        if let Some(content) = artifacts::read(&paths.work, &path, MAX_DOCUMENT_BYTES)? {
             documents.push((kind, content.into()));
         }
     }

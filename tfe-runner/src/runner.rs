@@ -1,28 +1,31 @@
 //! The runner: takes jobs, gets them supervised, follows them, reports.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::Path,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::Flock;
 use tfe_core::{error::chain, id::Id, job::Job, run::Phase};
 use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admission, artifacts,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
-    files::private_directory,
+    files::{lock, private_directory, remove_tree},
     follow::{End, Follower, LogTail},
     handle::{self, Handle},
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
-    lease::Lease,
+    lease::{Lease, Lost},
     mask::Masker,
     paths::Paths,
+    plugins::Plugins,
     prepare::{self, PrepareError},
     recover, report,
     retry::until_acknowledged,
@@ -32,7 +35,7 @@ use crate::{
         orphan::RUNNER_LOCK,
         requests::{self, Stop},
     },
-    tools::Tools,
+    tools::{ToolError, Tools},
 };
 
 /// How long one question for work waits.
@@ -47,8 +50,12 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an apply that is another's may take to save its state.
 const SURRENDER_GRACE: Duration = Duration::from_secs(30);
-/// How often it is looked whether it has.
-const LIFE_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a supervisor may take to hold its lock: some milliseconds, on a busy machine some seconds.
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a supervisor may take to end after its engine was killed: it has a snapshot and a mark left to write.
+const SUPERVISOR_GRACE: Duration = Duration::from_secs(30);
+/// How often it is looked whether a supervisor has ended.
+const LIFE_INTERVAL: Duration = Duration::from_millis(10);
 /// Where states are kept that nobody takes any more, sealed, in the spool directory.
 const KEPT: &str = "kept";
 /// How long to wait before a job that could not go on is tried again: well within its lease.
@@ -65,7 +72,10 @@ struct Shared {
     config: RunnerConfig,
     control: Arc<dyn Control>,
     tools: Tools,
+    plugins: Option<Plugins>,
     info: RunnerInfo,
+    /// The jobs that are here, from before their first step until after their last, and since when.
+    holds: Mutex<BTreeMap<Id<Job>, Instant>>,
 }
 
 /// Why a job is not followed any more.
@@ -79,16 +89,18 @@ enum Gone {
 impl Runner {
     /// A runner that looks for engines now and for work when it [runs](Self::run).
     pub fn new(config: RunnerConfig, control: Arc<dyn Control>) -> Self {
-        let tools = Tools::discover(&config.tool_paths);
-        let names = [EngineKind::Terraform, EngineKind::Tofu].map(|kind| (kind.program().to_owned(), tools.names(kind)));
+        let tools = Tools::open(&config.tool_paths, &config.tools);
+        let names = EngineKind::ALL.map(|kind| (kind.program().to_owned(), tools.names(kind)));
         let info = RunnerInfo {
             name: config.name.clone(),
             tools: names.into(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             concurrency: config.concurrency.max(1) as u64,
             working: 0,
+            holds: None,
         };
-        Self { shared: Arc::new(Shared { config, control, tools, info }) }
+        let plugins = config.plugins.as_ref().map(|root| Plugins::at(root, &config.work_root));
+        Self { shared: Arc::new(Shared { config, control, tools, plugins, info, holds: Mutex::default() }) }
     }
 
     /// Takes up what an earlier process left, then new jobs. After `drain` it takes no new ones and returns once those it has
@@ -98,8 +110,13 @@ impl Runner {
             Ok(lock) => lock,
             Err(error) => return tracing::error!(%error, "another runner uses the spool directory, or it cannot be made; no jobs are run"),
         };
+        admission::check(self.shared.config.isolation.limits.memory_bytes);
+        if let Some(plugins) = &self.shared.plugins {
+            plugins.sweep();
+        }
         let mut jobs = JoinSet::new();
         for handle in self.shared.left_behind() {
+            self.shared.holds().insert(handle.job.clone(), Instant::now());
             let shared = self.shared.clone();
             jobs.spawn(async move { shared.adopt(handle).await });
         }
@@ -135,8 +152,14 @@ impl Runner {
                 () = drain.cancelled() => return,
                 slot = slots.clone().acquire_owned() => slot,
             };
+            tokio::select! {
+                () = drain.cancelled() => return,
+                () = self.shared.has_memory() => {}
+            }
             let free = slots.available_permits() as u64 + 1;
-            let info = RunnerInfo { working: self.shared.info.concurrency.saturating_sub(free), ..self.shared.info.clone() };
+            let working = self.shared.info.concurrency.saturating_sub(free);
+            let holds = self.shared.holds().keys().cloned().collect();
+            let info = RunnerInfo { working, holds: Some(holds), ..self.shared.info.clone() };
             let claimed = tokio::select! {
                 () = drain.cancelled() => return,
                 claimed = self.shared.control.claim(&info, CLAIM_WAIT) => claimed,
@@ -145,6 +168,7 @@ impl Runner {
                 Ok(None) => is_away = false,
                 Ok(Some(assignment)) => {
                     is_away = false;
+                    self.shared.holds().insert(assignment.job.clone(), Instant::now());
                     let shared = self.shared.clone();
                     jobs.spawn(async move {
                         let _slot = slot;
@@ -167,9 +191,17 @@ impl Shared {
     /// The right to the spool directory; its loss tells supervisors that the runner is gone.
     fn lock(&self) -> io::Result<Flock<fs::File>> {
         private_directory(&self.config.spool_root)?;
-        let path = self.config.spool_root.join(RUNNER_LOCK);
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error.into())
+        lock(&self.config.spool_root.join(RUNNER_LOCK))
+    }
+
+    fn holds(&self) -> MutexGuard<'_, BTreeMap<Id<Job>, Instant>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns once there is memory for one more run.
+    async fn has_memory(&self) {
+        let young = || self.holds().values().filter(|taken| taken.elapsed() < admission::SETTLING).count();
+        admission::until_fits(self.config.isolation.limits.memory_bytes, young).await;
     }
 
     /// The jobs that an earlier process of this runner was following.
@@ -184,24 +216,26 @@ impl Shared {
         let ticket = ticket(&assignment);
         let lease = Lease::keep(self.control.clone(), ticket.clone());
         let mut following = None;
-        let work = async {
+        let begin = async {
             let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
             let is_apply = assignment.phase == Phase::Apply;
             let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored, is_apply };
             handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
             following = handle::follow(&paths.spool).await.map_err(broken)?;
-            let instructions = match prepare::prepare(&self.config, &self.tools, self.control.as_ref(), &ticket, &assignment, &paths).await
+            match prepare::prepare(&self.config, (&self.tools, self.plugins.as_ref()), self.control.as_ref(), &ticket, &assignment, &paths)
+                .await
             {
-                Ok(instructions) => instructions,
-                Err(error) => return self.refuse(&ticket, &assignment, stored, error).await,
-            };
+                Ok(instructions) => Ok(Some((stored, instructions))),
+                Err(error) => self.refuse(&ticket, &assignment, stored, error).await.map(|()| None),
+            }
+        };
+        let done = async {
+            let Some((stored, instructions)) = lease.hold(begin).await? else { return Ok(()) };
+            // Not given up half-way: what then comes to life would be nobody's.
             self.supervise(&instructions, &paths).await?;
-            self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions)).await
+            lease.hold(self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions))).await
         };
-        let done = tokio::select! {
-            done = work => done,
-            () = lease.lost() => Err(Gone::Fenced),
-        };
+        let done = done.await;
         self.conclude(&assignment.job, &paths, done).await;
     }
 
@@ -210,7 +244,10 @@ impl Shared {
         let paths = Paths::new(&self.config, &handle.job, &handle.run);
         let _following = match handle::follow(&paths.spool).await {
             Ok(Some(lock)) => lock,
-            Ok(None) => return,
+            Ok(None) => {
+                self.holds().remove(&handle.job);
+                return;
+            }
             Err(error) => return tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed"),
         };
         let done = async {
@@ -222,10 +259,7 @@ impl Shared {
                 let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
                 self.finish(&ticket, &assignment, &paths, handle.log_base, stored, None).await
             };
-            tokio::select! {
-                done = finish => done,
-                () = lease.lost() => Err(Gone::Fenced),
-            }
+            lease.hold(finish).await
         };
         self.conclude(&handle.job, &paths, done.await).await;
     }
@@ -274,7 +308,7 @@ impl Shared {
 
     /// Saves the state of an apply whose supervisor died.
     async fn recovered(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths) -> Result<Outcome, Gone> {
-        let directory = paths.configuration().join(assignment.spec.working_directory.trim_matches('/'));
+        let directory = artifacts::directory(&paths.work, &paths.configuration(), &assignment.spec.working_directory);
         let context = assignment.job.as_str();
         let state = recover::newest_state(paths, &assignment.spec.workspace, &directory, &assignment.spool_key, context);
         if let Some(state) = state.map(bytes::Bytes::from) {
@@ -302,7 +336,7 @@ impl Shared {
                 ControlError::Refused(reason) => reason,
                 other => return Err(other.into()),
             },
-            PrepareError::Io(error) => return Err(broken(error)),
+            PrepareError::Io(error) | PrepareError::Engine(ToolError::Disk(error)) => return Err(broken(error)),
             other => other.to_string(),
         };
         let engine = assignment.spec.engine.title();
@@ -325,10 +359,14 @@ impl Shared {
         input.write_all(&text).await.map_err(broken)?;
         drop(input);
         // Followed only once it holds its lock, so that "no lock" means "no supervisor".
-        let spool = paths.spool.clone();
-        while !handle::is_supervised(&spool) && handle::done(&spool).is_none() {
+        let deadline = Instant::now() + START_PATIENCE;
+        while !handle::is_supervised(&paths.spool) && handle::done(&paths.spool).is_none() {
             if child.try_wait().map_err(broken)?.is_some() {
                 break;
+            }
+            if Instant::now() >= deadline {
+                child.kill().await.map_err(broken)?;
+                return Err(Gone::Broken("the supervisor does not begin".to_owned()));
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -339,6 +377,7 @@ impl Shared {
 
     /// Cleans up after a job.
     async fn conclude(&self, job: &Id<Job>, paths: &Paths, done: Result<(), Gone>) {
+        let is_done = done.is_ok();
         match done {
             Ok(()) => {}
             Err(Gone::Fenced) => {
@@ -353,8 +392,25 @@ impl Shared {
                 }
             }
         }
-        remove(&paths.spool);
+        // What it still writes would keep the directory from going, or its last snapshot from being kept.
+        if is_released(&paths.spool, SUPERVISOR_GRACE).await {
+            remove(&paths.spool);
+        } else {
+            tracing::error!(%job, "the supervisor of a job does not end; its directory stays until the next start of this runner");
+        }
+        self.holds().remove(job);
+        if is_done {
+            self.keep_plugins(paths).await;
+        }
         self.remove_if_over(&paths.work).await;
+    }
+
+    /// Keeps what the run downloaded, for others. Nobody waits for it, and without it they download that again.
+    async fn keep_plugins(&self, paths: &Paths) {
+        let (Some(plugins), paths) = (self.plugins.clone(), paths.clone()) else { return };
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || plugins.keep(&paths)).await {
+            tracing::warn!(%error, "what a run downloaded is not kept");
+        }
     }
 
     /// Ends what is left of a job that is not this runner's any more. An apply has made things that no state knows yet, so it
@@ -363,13 +419,11 @@ impl Shared {
         let is_apply = Handle::read(&paths.spool).is_some_and(|handle| handle.is_apply);
         if is_apply {
             let _ = requests::make(&paths.spool, Stop::Interrupt);
-            let deadline = Instant::now() + SURRENDER_GRACE;
-            while handle::is_supervised(&paths.spool) && Instant::now() < deadline {
-                tokio::time::sleep(LIFE_INTERVAL).await;
-            }
+            is_released(&paths.spool, SURRENDER_GRACE).await;
         }
         let _ = requests::make(&paths.spool, Stop::Kill);
         recover::kill_engines(&paths.spool);
+        is_released(&paths.spool, SUPERVISOR_GRACE).await;
         let Ok(sealed) = fs::read(paths.spool.join(STATE)).map(bytes::Bytes::from) else { return };
         match until_acknowledged(|| self.control.bring_late_state(job, sealed.clone())).await {
             Ok(()) => tracing::info!(%job, "the last state of an apply that was given up is saved"),
@@ -412,12 +466,21 @@ async fn sweep(shared: Arc<Shared>) {
     }
 }
 
-fn remove(directory: &Path) {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(%error, "a directory could not be removed; the sweep tries again");
+/// Waits until nobody supervises the job any more, and says whether that is so.
+async fn is_released(spool: &Path, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    while handle::is_supervised(spool) {
+        if Instant::now() >= deadline {
+            return false;
         }
-        _ => {}
+        tokio::time::sleep(LIFE_INTERVAL).await;
+    }
+    true
+}
+
+fn remove(directory: &Path) {
+    if let Err(error) = remove_tree(directory) {
+        tracing::warn!(%error, "a directory could not be removed; the sweep tries again");
     }
 }
 
@@ -427,6 +490,12 @@ fn ticket(assignment: &Assignment) -> Ticket {
 
 fn broken(error: io::Error) -> Gone {
     Gone::Broken(error.to_string())
+}
+
+impl From<Lost> for Gone {
+    fn from(_: Lost) -> Self {
+        Self::Fenced
+    }
 }
 
 impl From<ControlError> for Gone {

@@ -8,7 +8,7 @@ use tfe_core::{
     subnet::Subnet,
     time::{Clock, Timestamp},
 };
-use tfe_queue::{Queue, Signals};
+use tfe_queue::{Coordination, Queue};
 use tfe_storage::{Blobs, Store, Vault};
 
 use crate::{health::Health, http::signed::Signer, metrics::Metrics};
@@ -28,8 +28,8 @@ pub struct Parts {
     pub vault: Arc<dyn Vault>,
     /// Hints to background loops.
     pub queue: Arc<dyn Queue>,
-    /// Wake-ups for those who wait for a change.
-    pub signals: Arc<dyn Signals>,
+    /// Wake-ups for those who wait for a change, and counts, over all nodes.
+    pub coordination: Arc<dyn Coordination>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Chance for ids and tokens.
@@ -53,6 +53,8 @@ pub struct Settings {
     pub node: String,
     /// What workers of the installation on other machines join with; none to take none.
     pub worker_token: Option<Secret>,
+    /// How many requests of the API one caller may make in a second; none for any number.
+    pub rate_limit: Option<u64>,
     /// The directory that must not run full; none where nothing is stored on a disk of this node.
     pub watched_directory: Option<PathBuf>,
     /// Who may create the first administrator without a browser.
@@ -96,6 +98,7 @@ impl Default for Settings {
         Self {
             node: "node".to_owned(),
             worker_token: None,
+            rate_limit: None,
             watched_directory: None,
             initial_admin: InitialAdmin::default(),
             public_url: None,

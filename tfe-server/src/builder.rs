@@ -3,13 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use tfe_core::{id::Entropy, time::Clock};
-use tfe_queue::{MemoryQueue, MemorySignals, Queue, Signals};
+use tfe_queue::{Coordination, Queue};
 use tfe_runner::{Runner, RunnerConfig};
 use tfe_storage::{Blobs, Store, Vault};
 
 use crate::{
     app::{App, Parts, Settings},
     backends::{Backends, OpenError},
+    brokers::Brokers,
     embedded::{DirectoryLock, KeySource},
     error::{ApiError, chain},
     health::Health,
@@ -32,7 +33,8 @@ pub struct ServerBuilder {
     vault: Option<Arc<dyn Vault>>,
     lock: Option<DirectoryLock>,
     queue: Option<Arc<dyn Queue>>,
-    signals: Option<Arc<dyn Signals>>,
+    coordination: Option<Arc<dyn Coordination>>,
+    brokers: Brokers,
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
     runner: Option<RunnerConfig>,
@@ -51,6 +53,9 @@ pub enum BuildError {
     /// The first records cannot be read or made.
     #[error("the installation cannot be opened: {0}")]
     Installation(String),
+    /// The address of a broker is wrong.
+    #[error("the broker of {0} cannot be used: {1}")]
+    Broker(&'static str, #[source] tfe_queue::OpenError),
 }
 
 /// Records, blobs, vault, and the lock of the directory they are in.
@@ -99,17 +104,24 @@ impl ServerBuilder {
         self.store(backends.store).blobs(backends.blobs).vault(backends.vault)
     }
 
-    /// Sends hints through this. Default: memory.
+    /// Sends hints through this. Default: what the [brokers](Self::brokers) say.
     #[must_use]
     pub fn queue(mut self, queue: Arc<dyn Queue>) -> Self {
         self.queue = Some(queue);
         self
     }
 
-    /// Wakes waiting requests through this. Default: memory.
+    /// Wakes waiting requests and counts through this. Default: what the [brokers](Self::brokers) say.
     #[must_use]
-    pub fn signals(mut self, signals: Arc<dyn Signals>) -> Self {
-        self.signals = Some(signals);
+    pub fn coordination(mut self, coordination: Arc<dyn Coordination>) -> Self {
+        self.coordination = Some(coordination);
+        self
+    }
+
+    /// The services that nodes talk through. Default: none, and memory.
+    #[must_use]
+    pub fn brokers(mut self, brokers: Brokers) -> Self {
+        self.brokers = brokers;
         self
     }
 
@@ -151,15 +163,23 @@ impl ServerBuilder {
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
         let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
         let opened = setup::installation(store.as_ref(), vault.as_ref(), clock.as_ref(), entropy.as_ref()).await;
-        let (_, signing_key) = opened.map_err(|error: ApiError| BuildError::Installation(chain(&error)))?;
+        let (installation, signing_key) = opened.map_err(|error: ApiError| BuildError::Installation(chain(&error)))?;
+        let queue = match self.queue {
+            Some(queue) => queue,
+            None => self.brokers.queue(&installation.name).map_err(|error| BuildError::Broker("hints", error))?,
+        };
+        let coordination = match self.coordination {
+            Some(coordination) => coordination,
+            None => self.brokers.coordination(&installation.name).map_err(|error| BuildError::Broker("signals", error))?,
+        };
         let health = Health::new(self.settings.watched_directory.clone());
         let started_at = clock.now();
         let app = App::new(Parts {
             store,
             blobs,
             vault,
-            queue: self.queue.unwrap_or_else(|| Arc::new(MemoryQueue::new())),
-            signals: self.signals.unwrap_or_else(|| Arc::new(MemorySignals::new())),
+            queue,
+            coordination,
             clock,
             entropy,
             health,

@@ -30,6 +30,9 @@ pub enum ApiError {
     /// The request cannot even be read.
     #[error("{0}")]
     BadRequest(String),
+    /// The caller asks too often.
+    #[error("You have exceeded the API's rate limit.")]
+    TooMany,
     /// The state of things forbids it now.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -79,6 +82,7 @@ impl ApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::State(StateConflict::OlderSerial) => StatusCode::PRECONDITION_FAILED,
             Self::Refused(_) | Self::Busy | Self::State(_) => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,

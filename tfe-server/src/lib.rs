@@ -7,6 +7,7 @@
 mod api;
 mod app;
 pub mod backends;
+mod brokers;
 mod builder;
 pub mod collect;
 pub mod configuration;
@@ -26,6 +27,7 @@ mod ui;
 
 pub use app::{App, InitialAdmin, Parts, Settings};
 pub use backends::{Backends, OpenError};
+pub use brokers::Brokers;
 pub use builder::{BuildError, ServerBuilder};
 pub use error::ApiError;
 pub use health::{Check, Condition, Health, Report};

@@ -25,7 +25,7 @@ use crate::{
     embedded::DirectoryLock,
     error::ApiError,
     health,
-    http::{middleware as layers, peer::Peer, routes::Routes},
+    http::{limits, middleware as layers, peer::Peer, routes::Routes},
     metrics, reconcile, service, ui,
 };
 
@@ -66,6 +66,7 @@ impl Server {
             .fallback(async || ApiError::NotFound)
             .layer(middleware::from_fn(api::version_headers))
             .layer(middleware::from_fn_with_state(self.app.clone(), layers::refuse_when_full))
+            .layer(middleware::from_fn_with_state(self.app.clone(), limits::limited))
             .layer(middleware::from_fn_with_state(self.app.clone(), layers::measured))
             .layer(middleware::from_fn_with_state(self.app.clone(), layers::numbered))
             .with_state(self.app.clone())

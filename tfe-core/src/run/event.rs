@@ -16,6 +16,9 @@ pub enum Event {
         /// Whether attempts are left; an apply is never started again whatever this says.
         retry: bool,
     },
+    /// The runner that took the job of its phase has never heard of it: the answer that would have told it was lost. Nothing
+    /// was begun, so the job is given out again, an apply too.
+    NeverReceived,
     /// It cannot go on, for a reason outside the engine.
     Failed {
         /// The reason, for people.
@@ -58,6 +61,7 @@ impl Event {
             Self::Claimed => "claimed",
             Self::Ended(_) => "ended",
             Self::RunnerLost { .. } => "lost by its runner",
+            Self::NeverReceived => "given out again",
             Self::Failed { .. } => "failed",
             Self::ConfirmRequested { .. } => "applied",
             Self::DiscardRequested => "discarded",

@@ -80,6 +80,13 @@ impl Run {
                 Some(self.failed("its runner was lost during the apply; the state is as last saved, so plan again before you apply", now))
             }
 
+            (Status::Planning, Event::NeverReceived) if self.cancel.is_some() => Some(self.stopped(Phase::Plan, now)),
+            (Status::Applying, Event::NeverReceived) if self.cancel.is_some() => Some(self.stopped(Phase::Apply, now)),
+            (Status::Planning, Event::NeverReceived) => {
+                Some(self.moved(Status::PlanQueued, now).phased(Phase::Plan, PhaseStatus::Queued, now))
+            }
+            (Status::Applying, Event::NeverReceived) => Some(self.queued_for_apply(now)),
+
             (status, Event::Failed { reason }) if !status.is_final() && self.active_phase().is_some() => Some(self.failed(reason, now)),
 
             (Status::Planned, Event::ConfirmRequested { by }) => {

@@ -92,7 +92,7 @@ impl Status {
             Self::PlannedAndSaved => &[Confirmed, Discarded],
             Self::Confirmed => &[ApplyQueued, Canceled, Discarded],
             Self::ApplyQueued => &[Applying, Canceled, Errored],
-            Self::Applying => &[Applied, Errored, Canceled, ForceCanceled],
+            Self::Applying => &[ApplyQueued, Applied, Errored, Canceled, ForceCanceled],
             Self::PlannedAndFinished | Self::Applied | Self::Discarded | Self::Errored | Self::Canceled | Self::ForceCanceled => &[],
         }
     }

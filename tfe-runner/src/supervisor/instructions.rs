@@ -5,6 +5,15 @@ use std::{ffi::OsString, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
+use super::{
+    timeout::{TimedOut, Timeout},
+    watch::{Excess, Usage},
+};
+use crate::{
+    isolation::{Isolation, Limits, Setting},
+    processes::Process,
+};
+
 /// The whole task. It holds secrets and is never written to a disk.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Instructions {
@@ -12,16 +21,27 @@ pub(crate) struct Instructions {
     pub(crate) spool: PathBuf,
     /// The command of the supervisor itself, to start engines through its launcher.
     pub(crate) supervisor: Vec<OsString>,
+    /// How engines are kept apart.
+    pub(crate) isolation: Isolation,
+    /// What they may use.
+    pub(crate) limits: Limits,
+    /// How long all stages may take together; none for as long as they like.
+    #[serde(default)]
+    pub(crate) timeout: Option<Timeout>,
     /// Where the engine starts.
     pub(crate) directory: PathBuf,
     /// The engine's whole environment.
     pub(crate) environment: Vec<Setting>,
     /// Done one after the other; the steps of a stage at the same time. The first failure ends it all.
     pub(crate) stages: Vec<Vec<Step>>,
+    /// The run's directory, which the run itself cannot replace.
+    pub(crate) work: PathBuf,
     /// `TF_DATA_DIR`, where `init` leaves what backend it found.
     pub(crate) data: PathBuf,
     /// Where the state must be kept.
     pub(crate) state: PathBuf,
+    /// The same as the configuration says it, relative to where the engine starts.
+    pub(crate) backend_path: PathBuf,
     /// Whether the state changes and must be watched.
     pub(crate) is_apply: bool,
     /// Base64 of the key for snapshots.
@@ -46,14 +66,6 @@ pub(crate) struct Orphanage {
     /// What the courier reads from its standard input.
     #[serde(with = "exposed")]
     pub(crate) letter: Secret,
-}
-
-/// An environment variable.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Setting {
-    pub(crate) name: String,
-    #[serde(with = "exposed")]
-    pub(crate) value: Secret,
 }
 
 /// One run of the engine.
@@ -100,6 +112,15 @@ pub(crate) struct Done {
     /// Whether it was stopped since the runner was gone.
     #[serde(default)]
     pub(crate) orphaned: bool,
+    /// What there was too much of.
+    #[serde(default)]
+    pub(crate) excess: Option<Excess>,
+    /// How it took too long.
+    #[serde(default)]
+    pub(crate) timed_out: Option<TimedOut>,
+    /// What was used.
+    #[serde(default)]
+    pub(crate) usage: Usage,
 }
 
 /// The processes at work, in `engine.json`, for whoever must clean up after a supervisor that died.
@@ -125,20 +146,11 @@ impl StepEnd {
 impl Engine {
     /// The running process of that number.
     pub(crate) fn of(pid: i32) -> Option<Self> {
-        start_of(pid).map(|started| Self { pid, started })
+        Process::of(pid).map(|Process { started, .. }| Self { pid, started })
     }
 
     /// Whether it still runs.
     pub(crate) fn is_alive(self) -> bool {
-        start_of(self.pid) == Some(self.started)
+        Self::of(self.pid) == Some(self)
     }
-}
-
-/// When a process started, in ticks since boot: field 22 of `/proc/PID/stat`, counted after the name in parentheses.
-/// A zombie has ended and counts as gone.
-fn start_of(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
 }

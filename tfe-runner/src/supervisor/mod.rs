@@ -11,21 +11,25 @@
 //! ```
 
 pub(crate) mod instructions;
-mod launch;
 pub(crate) mod orphan;
 pub(crate) mod requests;
 pub(crate) mod snapshot;
 mod stages;
+pub(crate) mod timeout;
+pub(crate) mod watch;
 
-use std::{ffi::OsString, fs, io, io::Read, process::ExitCode};
+use std::{ffi::OsString, io, io::Read, process::ExitCode};
 
 use nix::{
-    fcntl::{Flock, FlockArg},
-    sys::resource::{Resource, setrlimit},
+    sys::{
+        prctl,
+        resource::{Resource, setrlimit},
+    },
     unistd::setsid,
 };
 
 use self::{instructions::Instructions, stages::Supervision};
+use crate::{files::lock, isolation::launcher};
 
 /// The lock that a living supervisor holds.
 pub(crate) const LOCK: &str = "lock";
@@ -38,34 +42,29 @@ pub(crate) const STATE: &str = "state.sealed";
 
 /// The entry of a supervisor process; `arguments` are those after the words that chose it.
 pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let ended = match arguments.next() {
-        Some(word) if word == launch::WORD => launch::run(arguments),
-        _ => supervise(),
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => report(&error),
-    }
+    let ended = arguments.next().and_then(|word| launcher::run(&word, &mut arguments));
+    ended.unwrap_or_else(|| supervise().map(|()| ExitCode::SUCCESS)).unwrap_or_else(|error| report(&error))
 }
 
-/// Standard error is a file in the job's directory, for whoever looks into a failure.
+/// Standard error is a file: of a supervisor one in the job's directory, of a launcher the log of the run.
 #[expect(clippy::print_stderr, reason = "a process of its own, with a file as its standard error")]
 fn report(error: &io::Error) -> ExitCode {
-    eprintln!("supervisor: {error}");
+    eprintln!("Error: {error}");
     ExitCode::FAILURE
 }
 
 fn supervise() -> io::Result<()> {
     // Its own session: no signal of a terminal reaches it, and no end of a parent.
     setsid()?;
+    // What an engine leaves behind comes to this process, and not out of sight.
+    prctl::set_child_subreaper(true)?;
     // The memory holds secrets.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     let mut text = String::new();
     io::stdin().read_to_string(&mut text)?;
     let instructions: Instructions = serde_json::from_str(&text)?;
     drop(text);
-    let lock = fs::OpenOptions::new().write(true).create(true).truncate(false).open(instructions.spool.join(LOCK))?;
-    let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+    let lock = lock(&instructions.spool.join(LOCK))?;
     let watch = orphan::watch(&instructions);
     let done = Supervision::new(&instructions)?.run();
     drop(lock);

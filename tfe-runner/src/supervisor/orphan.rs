@@ -13,12 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
-
 use super::{
     instructions::{Instructions, Orphanage},
     requests::{self, Stop},
 };
+use crate::files::is_locked;
 
 /// The file that a living runner has locked, in the directory of all its jobs.
 pub(crate) const RUNNER_LOCK: &str = "runner.lock";
@@ -62,11 +61,6 @@ fn until_orphaned(orphanage: &Orphanage, spool: &Path) -> bool {
         thread::sleep(INTERVAL);
     }
     false
-}
-
-fn is_locked(path: &Path) -> bool {
-    let Ok(file) = fs::OpenOptions::new().write(true).open(path) else { return false };
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
 }
 
 /// Starts a courier and hands it what it needs over a pipe.

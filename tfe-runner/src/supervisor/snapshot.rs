@@ -4,7 +4,7 @@
 //! empty or cut off than whole. Each change is looked at, and the last whole state is kept.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -16,13 +16,17 @@ use tfe_core::{
     state::StateFile,
 };
 
-use crate::files::write_durably;
+use crate::{artifacts, files::write_durably};
 
 /// How often snapshots are written at most: each costs a disk's flush, and the last one is written in any case.
 const INTERVAL: Duration = Duration::from_millis(200);
 
+/// Largest state that is kept: many times the largest that terraform can work with in reasonable time.
+pub(crate) const MAX_STATE_BYTES: u64 = 1 << 30;
+
 /// Keeps the last whole state of a file.
 pub(crate) struct Snapshots {
+    root: PathBuf,
     state: PathBuf,
     target: PathBuf,
     key: Key,
@@ -33,15 +37,25 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    pub(crate) fn new(state: &Path, target: PathBuf, key: &Secret, context: &str) -> io::Result<Self> {
-        let last = fs::read(state).unwrap_or_default();
+    pub(crate) fn new(root: &Path, state: &Path, target: PathBuf, key: &Secret, context: &str) -> io::Result<Self> {
+        let last = artifacts::read(root, state, MAX_STATE_BYTES)?.unwrap_or_default();
         let key = decode_key(key).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Self { state: state.to_owned(), target, key, context: context.to_owned(), last, is_written: true, written_at: None })
+        Ok(Self {
+            root: root.to_owned(),
+            state: state.to_owned(),
+            target,
+            key,
+            context: context.to_owned(),
+            last,
+            is_written: true,
+            written_at: None,
+        })
     }
 
     /// Looks at the file and keeps what it holds if that is whole.
     pub(crate) fn look(&mut self) -> io::Result<()> {
-        if let Ok(content) = fs::read(&self.state)
+        // What is no plain file is no state of terraform's either.
+        if let Ok(Some(content)) = artifacts::read(&self.root, &self.state, MAX_STATE_BYTES)
             && content != self.last
             && is_whole(&content)
         {

@@ -4,9 +4,9 @@ use std::{
     fs,
     fs::File,
     io,
-    os::unix::process::{CommandExt, ExitStatusExt},
-    path::Path,
-    process::{Child, ExitStatus, Stdio},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Child, ExitStatus},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::Duration,
@@ -24,19 +24,31 @@ use nix::{
 use super::{
     DONE, ENGINES, STATE,
     instructions::{Done, Engine, Engines, Instructions, Step, StepEnd, StepName},
-    launch, orphan,
+    orphan,
     requests::{self, Stop},
     snapshot::Snapshots,
+    timeout::Countdown,
+    watch::Watch,
 };
-use crate::files::write_durably;
+use crate::{
+    artifacts,
+    files::write_durably,
+    isolation::{Executor, Launch},
+};
 
 /// How often requests are looked for: a person does not notice it, and it costs nothing.
 const TICK: Duration = Duration::from_millis(25);
 
+/// Largest description of a backend: it has a few lines.
+const MAX_BACKEND_BYTES: u64 = 1 << 20;
+
 /// One supervision, from the first step to the mark of the end.
 pub(crate) struct Supervision<'i> {
     instructions: &'i Instructions,
+    executor: Box<dyn Executor>,
     snapshots: Option<Snapshots>,
+    watch: Watch,
+    countdown: Countdown,
     events: Receiver<Event>,
     sender: Sender<Event>,
     running: Vec<Running>,
@@ -61,26 +73,43 @@ impl<'i> Supervision<'i> {
         if instructions.is_apply {
             watch(&instructions.state, sender.clone())?;
             let target = instructions.spool.join(STATE);
-            snapshots = Some(Snapshots::new(&instructions.state, target, &instructions.spool_key, &instructions.context)?);
+            snapshots =
+                Some(Snapshots::new(&instructions.work, &instructions.state, target, &instructions.spool_key, &instructions.context)?);
         }
-        Ok(Self { instructions, snapshots, events, sender, running: Vec::new(), stop: None, done: Done::default() })
+        let executor = instructions.isolation.executor(&instructions.supervisor);
+        let watch = Watch::new(instructions.limits, &instructions.work);
+        let countdown = Countdown::begin(instructions.timeout);
+        let (running, done) = (Vec::new(), Done::default());
+        Ok(Self { instructions, executor, snapshots, watch, countdown, events, sender, running, stop: None, done })
     }
 
     /// Does all stages, and leaves the mark of the end whatever happened.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        self.done.error = self.executor.begin().err().map(|error| format!("the run cannot be isolated: {error}"));
         for stage in &self.instructions.stages {
-            if let Err(error) = self.stage(stage) {
+            if self.done.error.is_none()
+                && let Err(error) = self.stage(stage)
+            {
                 self.done.error = Some(error.to_string());
             }
             if self.done.error.is_some() || self.stop.is_some() || !self.done.steps.iter().all(StepEnd::is_good) {
                 break;
             }
         }
+        // What stays is replaced by the next that needs its place.
+        let _ = self.executor.end();
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.finish()?;
         }
-        self.done.stopped = self.stop.is_some();
+        // What was done in the last moment is done.
+        let is_whole = self.done.steps.len() == self.instructions.stages.iter().flatten().count();
+        self.done.timed_out.take_if(|_| is_whole && self.done.steps.iter().all(StepEnd::is_good));
+        self.done.stopped = self.stop.is_some() && self.done.timed_out.is_none();
         self.done.orphaned = orphan::is_marked(&self.instructions.spool);
+        if self.done.excess.is_none() && !self.done.steps.iter().all(StepEnd::is_good) {
+            self.done.excess = self.watch.disk_full();
+        }
+        self.done.usage = self.watch.usage();
         write_durably(&self.instructions.spool.join(DONE), &serde_json::to_vec(&self.done)?)
     }
 
@@ -100,7 +129,9 @@ impl<'i> Supervision<'i> {
                 snapshots.write_if_due()?;
             }
             self.obey();
+            self.hold();
         }
+        self.executor.clean()?;
         if stage.iter().any(|step| step.name == StepName::Init) && self.done.steps.iter().all(StepEnd::is_good) {
             check_backend(self.instructions)?;
         }
@@ -122,14 +153,16 @@ impl<'i> Supervision<'i> {
         }
     }
 
-    /// Starts a step in a process group of its own. This is where a sandbox goes.
+    /// Starts a step. The thread that does so must live as long as this process: its end interrupts the engine.
     fn start(&self, step: &Step) -> io::Result<Running> {
         let append = |path| File::options().append(true).create(true).open(path);
-        let mut command = launch::command(&self.instructions.supervisor, step.program.as_os_str(), &step.arguments);
-        command.current_dir(&self.instructions.directory).env_clear();
-        command.envs(self.instructions.environment.iter().map(|setting| (&setting.name, setting.value.expose())));
-        command.stdin(Stdio::null()).stdout(append(&step.output)?).stderr(append(&step.errors)?).process_group(0);
-        let child = command.spawn()?;
+        let launch = Launch {
+            program: step.program.clone(),
+            arguments: step.arguments.clone(),
+            environment: self.instructions.environment.clone(),
+            directory: self.instructions.directory.clone(),
+        };
+        let child = self.executor.start(&launch, append(&step.output)?, append(&step.errors)?)?;
         let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
         self.await_end(child, pid);
         Ok(Running { name: step.name, pid })
@@ -153,11 +186,16 @@ impl<'i> Supervision<'i> {
         }
     }
 
-    /// Passes a new request on: an interrupt to the engine alone, which then stops its own children; an end to all.
+    /// Passes a new request on, or that time is up: an interrupt to the engine alone, which then stops its own children; an
+    /// end to all. No engine is interrupted twice, since that makes it give up its state.
     fn obey(&mut self) {
-        let wanted = requests::made(&self.instructions.spool);
+        let (asked, over) = (requests::made(&self.instructions.spool), self.countdown.look());
+        let wanted = asked.max(over.map(|(stop, _)| stop));
         if wanted <= self.stop {
             return;
+        }
+        if asked.is_none() {
+            self.done.timed_out = over.map(|(_, timed_out)| timed_out);
         }
         self.stop = wanted;
         for running in &self.running {
@@ -166,6 +204,20 @@ impl<'i> Supervision<'i> {
                 _ => kill(running.pid, Signal::SIGINT),
             };
             debug_assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH)));
+        }
+    }
+
+    /// Ends what uses too much, at once: what it would still do costs what is not there.
+    fn hold(&mut self) {
+        if self.done.excess.is_some() {
+            return;
+        }
+        // Looking may fail when there is much of everything; the next look is near.
+        self.done.excess = self.watch.look().unwrap_or_default();
+        if self.done.excess.is_some() {
+            for running in &self.running {
+                let _ = killpg(running.pid, Signal::SIGKILL);
+            }
         }
     }
 
@@ -187,10 +239,10 @@ fn watch(state: &Path, sender: Sender<Event>) -> io::Result<()> {
 
 /// After `init`: the engine must keep its state where it is watched, whatever the configuration says.
 fn check_backend(instructions: &Instructions) -> io::Result<()> {
-    let text = fs::read_to_string(instructions.data.join("terraform.tfstate")).unwrap_or_default();
-    let document: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    let path = document.pointer("/backend/config/path").and_then(serde_json::Value::as_str);
-    if document.pointer("/backend/type") == Some(&"local".into()) && path.map(Path::new) == Some(&instructions.state) {
+    let found = artifacts::read(&instructions.work, &instructions.data.join("terraform.tfstate"), MAX_BACKEND_BYTES)?.unwrap_or_default();
+    let document: serde_json::Value = serde_json::from_slice(&found).unwrap_or_default();
+    let path = document.pointer("/backend/config/path").and_then(serde_json::Value::as_str).map(PathBuf::from);
+    if document.pointer("/backend/type") == Some(&"local".into()) && path.as_ref() == Some(&instructions.backend_path) {
         return Ok(());
     }
     Err(io::Error::other("an override file of the configuration sets a backend; remove that backend block, the state is kept here"))

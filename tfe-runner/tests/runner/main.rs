@@ -2,14 +2,16 @@
 
 mod control;
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
 
 use control::{MemoryControl, Records};
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    Runner, RunnerConfig,
+    IsolationConfig, Runner, RunnerConfig, Timeouts,
+    isolation::Limits,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
+    tools::ToolSettings,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,27 @@ impl Bench {
         control.with(|records| records.archive = packed(&text).into());
         let runner = runner(&home, &control);
         Self { home, control, runner }
+    }
+
+    /// The same with another supervisor, a script in which `SPOOL` stands for the directory of the job.
+    fn start_supervised_by(script: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let control = Arc::new(MemoryControl::default());
+        control.with(|records| records.archive = packed("").into());
+        let spool = home.path().join("spool").join(job(Phase::Plan).as_str());
+        let script = script.replace("SPOOL", spool.to_str().unwrap());
+        let config = RunnerConfig { supervisor: ["/bin/sh", "-c", &script].map(Into::into).into(), ..config(&home) };
+        let runner = started(config, &control);
+        Self { home, control, runner }
+    }
+
+    /// Puts another runner in the place of this one, as after a crash.
+    async fn replace_runner(&mut self, change: impl FnOnce(&mut RunnerConfig)) {
+        self.runner.abort();
+        let _ = (&mut self.runner).await;
+        let mut config = config(&self.home);
+        change(&mut config);
+        self.runner = started(config, &self.control);
     }
 
     fn queue(&self, phase: Phase) {
@@ -88,17 +111,29 @@ resource "terraform_data" "slow" {
 "#;
 
 fn runner(home: &tempfile::TempDir, control: &Arc<MemoryControl>) -> JoinHandle<()> {
-    let config = RunnerConfig {
+    started(config(home), control)
+}
+
+fn started(config: RunnerConfig, control: &Arc<MemoryControl>) -> JoinHandle<()> {
+    tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()))
+}
+
+fn config(home: &tempfile::TempDir) -> RunnerConfig {
+    RunnerConfig {
         name: "test".to_owned(),
         work_root: home.path().join("work"),
         spool_root: home.path().join("spool"),
         supervisor: vec![env!("CARGO_BIN_EXE_tfe-supervisor").into()],
         tool_paths: Vec::<PathBuf>::new(),
+        tools: ToolSettings::default(),
         cli_config: None,
+        plugins: None,
         concurrency: 2,
         courier: None,
-    };
-    tokio::spawn(Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new()))
+        timeouts: Timeouts::default(),
+        // These configurations wait for files outside of the run; tests/isolation has those that do not.
+        isolation: IsolationConfig::none(),
+    }
 }
 
 fn job(phase: Phase) -> Id<tfe_core::job::Job> {
@@ -123,6 +158,8 @@ fn assignment(phase: Phase) -> Assignment {
             variables: Vec::new(),
             plan: PlanOptions { refresh: true, ..PlanOptions::default() },
             structured_log: false,
+            builds: Vec::new(),
+            warning: None,
         },
     }
 }
@@ -224,6 +261,69 @@ async fn a_runner_without_the_job_interrupts_its_engine_and_brings_the_last_stat
     assert!(holds(&state, "first"));
     // The interrupted resource was saved as tainted, which an engine that is killed cannot do.
     assert!(holds(&state, "slow"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_supervisor_still_writes_is_awaited_before_its_directory_goes() {
+    // It holds the lock, and has much to write after it was told to end.
+    let script = "cat > SPOOL/read; exec 9> SPOOL/lock; flock 9; until [ -e SPOOL/kill ]; do sleep 0.02; done; \
+                  for i in $(seq 300); do echo x > SPOOL/$i || exit; sleep 0.001; done; echo last > SPOOL/state.sealed";
+    let bench = Bench::start_supervised_by(script);
+    bench.queue(Phase::Plan);
+    let lock = bench.home.path().join("spool").join(job(Phase::Plan).as_str()).join("lock");
+    bench.until(|_| lock.exists().then_some(())).await;
+    bench.control.with(|records| records.claimed.clear());
+    bench.until_empty("spool").await;
+    let late = bench.control.with(|records| records.late.remove(&job(Phase::Plan))).expect("what was written last is brought");
+    assert_eq!(late, "last\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_job_is_taken_without_the_memory_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    let control = Arc::new(MemoryControl::default());
+    control.with(|records| records.waiting.push_back(assignment(Phase::Plan)));
+    let limits = Limits { memory_bytes: 1 << 60, ..Limits::default() };
+    let config = RunnerConfig { isolation: IsolationConfig { limits, ..IsolationConfig::none() }, ..config(&home) };
+    let running = Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new());
+    // No event says that nothing happens; a job that is taken is taken at once.
+    assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err());
+    assert!(control.with(|records| records.waiting.len() == 1 && records.claimed.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_takes_too_long_saves_its_state_though_its_runner_is_gone() {
+    let mut bench = Bench::start(SLOW);
+    let timeouts = Timeouts { apply: Duration::from_secs(5), ..Timeouts::default() };
+    bench.replace_runner(|config| config.timeouts = timeouts).await;
+    bench.applying().await;
+    bench.runner.abort();
+    let spool = bench.home.path().join("spool");
+    bench.until(|_| find(&spool, "done.json").then_some(())).await;
+    bench.replace_runner(|_| {}).await;
+    let Outcome::Failed { message, .. } = bench.applied().await else { panic!("{:?}", bench.applied().await) };
+    assert!(message.contains("timeout of 5 seconds and was interrupted; raise runs.apply_timeout (TFE_APPLY_TIMEOUT)"), "{message}");
+    assert!(message.contains("terraform_data.slow") && !message.contains("killed"), "{message}");
+    assert!(bench.log(Phase::Apply).contains("Error: the apply was not done within its timeout"), "{}", bench.log(Phase::Apply));
+    let state = bench.control.with(|records| records.state.clone()).unwrap();
+    assert!(holds(&state, "first") && holds(&state, "slow"), "the engine has saved what it was making");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_takes_too_long_and_does_not_end_is_killed() {
+    let mut bench = Bench::start("");
+    let tools = bench.home.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let script = "#!/bin/sh\n[ $1 = version ] && echo '{\"terraform_version\": \"9.9.9\"}' && exit\ntrap 'echo deaf' INT\nwhile :; do sleep 0.1; done\n";
+    fs::write(tools.join("terraform"), script).unwrap();
+    fs::set_permissions(tools.join("terraform"), fs::Permissions::from_mode(0o755)).unwrap();
+    let timeouts = Timeouts { plan: Duration::from_secs(1), grace: Duration::from_secs(1), ..Timeouts::default() };
+    bench.replace_runner(|config| (config.timeouts, config.tool_paths) = (timeouts, vec![tools])).await;
+    bench.queue(Phase::Plan);
+    let (_, outcome) = bench.until(|records| records.outcomes.first().cloned()).await;
+    let Outcome::Failed { message, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(message.contains("timeout of 1 seconds and was interrupted, then killed"), "{message}");
+    assert_eq!(bench.log(Phase::Plan).matches("deaf").count(), 1, "interrupted once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ mod agent_pools;
 mod applies;
 mod configurations;
 mod discovery;
+mod engine_versions;
 mod health;
 mod initial_admin;
 mod keys;
@@ -34,6 +35,7 @@ pub(crate) fn routes() -> Routes {
         .and(health::routes())
         .and(initial_admin::routes())
         .and(keys::routes())
+        .and(engine_versions::routes())
         .and(nodes::routes())
         .and(agent_pools::routes())
         .and(workers::routes())

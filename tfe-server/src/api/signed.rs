@@ -38,7 +38,7 @@ async fn read(State(app): State<App>, Path(permit): Path<Permit>, parameters: Pa
     let limit = number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_PART_BYTES).min(MAX_PART_BYTES);
     let deadline = tokio::time::Instant::now() + MAX_WAIT;
     loop {
-        let mut watch = app.signals.watch(&log_topic(&permit.id));
+        let mut watch = app.coordination.watch(&log_topic(&permit.id));
         let (run, phase) = find(&app, &permit.id).await?;
         let part = logs::read(&app, &run, phase, offset, limit).await?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());

@@ -6,7 +6,10 @@ use std::{
 };
 
 use sha2::{Digest, Sha256};
-use tfe_runner::RunnerConfig;
+use tfe_runner::{
+    IsolationConfig, RunnerConfig, Timeouts,
+    isolation::{Limits, Network},
+};
 use tfe_server::{
     Backends, Server, Settings,
     configuration::{Configuration, Mode},
@@ -30,6 +33,7 @@ pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Fail
     let node = node_name(configuration)?;
     let settings = Settings {
         node: node.clone(),
+        rate_limit: configuration.rate_limit,
         worker_token: configuration.workers.token.clone(),
         watched_directory: Some(configuration.data_directory.clone()),
         initial_admin: configuration.initial_admin.clone(),
@@ -37,7 +41,7 @@ pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Fail
         tls: is_encrypted(configuration),
         ..Settings::default()
     };
-    let builder = Server::builder().backends(backends).settings(settings);
+    let builder = Server::builder().backends(backends).brokers(configuration.brokers.clone()).settings(settings);
     let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node)?) } else { builder };
     Ok(builder.build().await?)
 }
@@ -111,10 +115,33 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         spool_root: configuration.data_directory.join("spool"),
         supervisor: vec![program.into_os_string(), OsString::from("supervise")],
         tool_paths: runs.tools_directories.clone(),
+        tools: runs.tools.clone(),
         cli_config,
+        plugins: runs.keeps_plugins.then(|| configuration.data_directory.join("plugins")),
         concurrency: runs.concurrency,
         courier: None,
+        timeouts: Timeouts { plan: runs.plan_timeout, apply: runs.apply_timeout, ..Timeouts::default() },
+        isolation: isolation(configuration),
     })
+}
+
+fn isolation(configuration: &Configuration) -> IsolationConfig {
+    let runs = &configuration.runs;
+    let chosen = if runs.isolated { IsolationConfig::default() } else { IsolationConfig::none() };
+    // Runs read other workspaces' outputs and modules from here.
+    let network = Network { allowed: own_address(configuration).into_iter().collect(), ..chosen.network };
+    IsolationConfig { limits: Limits { memory_bytes: runs.memory_bytes, ..chosen.limits }, network, ..chosen }
+}
+
+/// Where clients reach the server, as host and port, if that is known before it listens.
+fn own_address(configuration: &Configuration) -> Option<String> {
+    match &configuration.public_url {
+        Some(url) => {
+            let url = url::Url::parse(url).ok()?;
+            Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+        }
+        None => (configuration.listen.port() != 0).then(|| configuration.listen.to_string()),
+    }
 }
 
 /// A directory of its own for each data directory, in memory where that is possible.

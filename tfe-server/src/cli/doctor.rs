@@ -126,9 +126,9 @@ fn disk(configuration: &Configuration) -> Finding {
 }
 
 fn engines(configuration: &Configuration) -> Line {
-    let tools = Tools::discover(&configuration.runs.tools_directories);
+    let tools = Tools::open(&configuration.runs.tools_directories, &configuration.runs.tools);
     let names = |kind: EngineKind| tools.names(kind).into_iter().map(move |version| format!("{} {version}", kind.program()));
-    let found: Vec<_> = [EngineKind::Terraform, EngineKind::Tofu].into_iter().flat_map(names).collect();
+    let found: Vec<_> = EngineKind::ALL.into_iter().flat_map(names).collect();
     let any = if found.is_empty() { Err("neither terraform nor tofu was found".to_owned()) } else { Ok(()) };
     let what = if found.is_empty() { "run terraform or tofu".to_owned() } else { format!("run {}", found.join(", ")) };
     line("engines", Finding::of(what, any, "install one of them on the PATH, or name a directory with TFE_TOOLS_DIRS"))

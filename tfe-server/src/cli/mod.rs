@@ -10,6 +10,7 @@ mod options;
 mod sample;
 mod sealed;
 mod serve;
+mod tools;
 mod worker;
 
 use std::{
@@ -49,6 +50,11 @@ pub(crate) enum Command {
     Doctor(doctor::Options),
     /// Move an installation to other backends.
     Migrate(migrate::Options),
+    /// See and import terraform and tofu.
+    Tools {
+        #[command(subcommand)]
+        command: tools::ToolsCommand,
+    },
     /// Change what opens the keyring.
     Keys {
         #[command(subcommand)]
@@ -86,6 +92,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             Command::Config { command } => config::run(command).await,
             Command::Doctor(options) => doctor::run(options).await,
             Command::Migrate(options) => migrate::run(options).await,
+            Command::Tools { command } => tools::run(command).await,
             Command::Keys { command } => keys::run(command).await,
         }
     });

@@ -4,7 +4,7 @@ use std::{io::Read, path::PathBuf, process::ExitCode, sync::Arc, time::Duration}
 
 use clap::Args;
 use tfe_core::{id::Id, secret::Secret};
-use tfe_runner::{Courier, Letter, Runner, RunnerConfig, control::HttpControl};
+use tfe_runner::{Courier, IsolationConfig, Letter, Runner, RunnerConfig, Timeouts, control::HttpControl, tools::ToolSettings};
 use tfe_server::{configuration::Configuration, embedded::DirectoryLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -84,9 +84,14 @@ pub(crate) async fn courier() -> Result<ExitCode, Failure> {
         spool_root: letter.spool_root,
         supervisor: vec![std::env::current_exe()?.into(), "supervise".into()],
         tool_paths: Vec::new(),
+        tools: ToolSettings::default(),
         cli_config: None,
+        plugins: None,
         concurrency: 1,
+        // Nothing is started here.
+        isolation: IsolationConfig::none(),
         courier: None,
+        timeouts: Timeouts::default(),
     };
     Runner::new(config, Arc::new(control)).bring_home(&Id::from(letter.job.as_str())).await;
     Ok(ExitCode::SUCCESS)

@@ -16,6 +16,7 @@ use std::{
 };
 
 use tfe_core::secret::Secret;
+use tfe_runner::tools::ToolSettings;
 
 pub use self::{
     settings::{Form, SETTINGS, Setting},
@@ -50,6 +51,10 @@ pub struct Configuration {
     pub vault: Option<ExternalVault>,
     /// What this node runs, and how.
     pub runs: Runs,
+    /// What nodes talk through.
+    pub brokers: crate::Brokers,
+    /// How many API requests one caller may make in a second.
+    pub rate_limit: Option<u64>,
     /// Workers on other machines.
     pub workers: Workers,
     /// Who may create the first administrator.
@@ -149,8 +154,20 @@ pub struct Runs {
     pub work_directory: Option<PathBuf>,
     /// More places with engines.
     pub tools_directories: Vec<PathBuf>,
+    /// Where other engines come from; they are kept below the data directory.
+    pub tools: ToolSettings,
     /// A CLI configuration for them.
     pub cli_config: Option<PathBuf>,
+    /// Whether they are kept apart from this machine.
+    pub isolated: bool,
+    /// How much memory each may use, in bytes; 0 for as much as there is.
+    pub memory_bytes: u64,
+    /// Whether provider plugins are kept.
+    pub keeps_plugins: bool,
+    /// How long a plan may take.
+    pub plan_timeout: Duration,
+    /// How long an apply may take.
+    pub apply_timeout: Duration,
 }
 
 /// Workers on other machines, from both sides.

@@ -1,13 +1,23 @@
 //! From values to structures, one function per concern.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tfe_core::secret::Secret;
+use tfe_runner::{
+    job::EngineKind,
+    tools::{Layout, ToolSettings},
+};
+use url::Url;
 
 use super::{Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, Workers, reader::Reader, show, sources::Gathered};
-use crate::InitialAdmin;
+use crate::{Brokers, InitialAdmin};
 
 const POSTGRES_PORT: u16 = 5432;
+/// Where engines are kept that were fetched or imported, in the data directory.
+const TOOLS_DIRECTORY: &str = "tools";
 const NEEDED: &str = "in external mode";
 
 pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
@@ -24,8 +34,9 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
     let (database, objects, vault) = (database(reader, mode), objects(reader, mode), vault(reader));
     let opens = encryption_password.is_some() || vault.is_some() || reader.switch("vault.use_external");
     reader.require(mode != Mode::External || opens, "server.encryption_password", "in external mode without an external vault");
-    services_of_later(reader);
-    let (runs, initial_admin, metrics_port) = (runs(reader), initial_admin(reader), metrics_port(reader));
+    let brokers = brokers(reader);
+    let rate_limit = Some(reader.number("server.rate_limit")).filter(|limit| *limit > 0);
+    let (runs, initial_admin, metrics_port) = (runs(reader, &data_directory), initial_admin(reader), metrics_port(reader));
     let workers = workers(reader);
     let log = reader.text("log.filter").unwrap_or_default();
     let Gathered { mistakes, warnings, .. } = std::mem::take(&mut reader.gathered);
@@ -47,6 +58,8 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
         objects,
         vault,
         runs,
+        brokers,
+        rate_limit,
         workers,
         initial_admin,
         metrics_port,
@@ -202,22 +215,58 @@ fn vault(reader: &mut Reader) -> Option<ExternalVault> {
     is_used.then_some(vault)
 }
 
-/// Checked, though nothing uses them yet.
-fn services_of_later(reader: &mut Reader) {
-    reader.switch("redis.use_tls");
-    reader.switch("redis.use_auth");
-    if reader.secret("rabbitmq.url").is_some_and(|url| !url.expose().starts_with("amqp://") && !url.expose().starts_with("amqps://")) {
+fn brokers(reader: &mut Reader) -> Brokers {
+    let coordination = redis(reader);
+    let rabbitmq = reader.secret("rabbitmq.url");
+    if rabbitmq.as_ref().is_some_and(|url| !url.expose().starts_with("amqp://") && !url.expose().starts_with("amqps://")) {
         reader.mistake("rabbitmq.url", "must be a URL like amqp://user:password@host:5672");
     }
+    Brokers { queue: rabbitmq.or_else(|| coordination.clone()), coordination }
 }
 
-fn runs(reader: &mut Reader) -> Runs {
+/// The parts of Redis's address as one.
+fn redis(reader: &mut Reader) -> Option<Secret> {
+    let (host, user) = (reader.text("redis.host"), reader.text("redis.user").unwrap_or_default());
+    let (uses_tls, uses_auth) = (reader.switch("redis.use_tls"), reader.switch("redis.use_auth"));
+    let password = reader.secret("redis.password");
+    reader.require(!uses_auth || password.is_some(), "redis.password", "with use_auth");
+    let scheme = if uses_tls { "rediss" } else { "redis" };
+    let Ok(mut url) = Url::parse(&format!("{scheme}://{}", host?)) else {
+        reader.mistake("redis.host", "must be host or host:port");
+        return None;
+    };
+    if let Some(password) = password.filter(|_| uses_auth) {
+        // Only addresses without a host take neither.
+        let _ = url.set_username(&user);
+        let _ = url.set_password(Some(password.expose()));
+    }
+    Some(Secret::from(String::from(url)))
+}
+
+fn runs(reader: &mut Reader, data_directory: &Path) -> Runs {
     let tools = reader.text("runs.tools_dirs").unwrap_or_default();
     Runs {
         concurrency: usize::try_from(reader.number("capacity.concurrency")).unwrap_or(usize::MAX),
         work_directory: reader.path("runs.work_dir"),
         tools_directories: tools.split(':').filter(|part| !part.is_empty()).map(PathBuf::from).collect(),
+        tools: tool_sources(reader, data_directory),
         cli_config: reader.path("runs.cli_config"),
+        isolated: reader.choice("runs.isolation") != Some("none"),
+        memory_bytes: reader.number("capacity.memory") << 20,
+        keeps_plugins: reader.switch("runs.plugin_cache"),
+        plan_timeout: Duration::from_secs(reader.number("runs.plan_timeout")),
+        apply_timeout: Duration::from_secs(reader.number("runs.apply_timeout")),
+    }
+}
+
+fn tool_sources(reader: &mut Reader, data_directory: &Path) -> ToolSettings {
+    let vendors = Layout::of(EngineKind::Tofu);
+    let (index, files) = (reader.text("runs.tofu_index"), reader.text("runs.tofu_files"));
+    ToolSettings {
+        cache: Some(data_directory.join(TOOLS_DIRECTORY)),
+        mirror: reader.text("runs.tools_mirror"),
+        keys: reader.path("runs.tools_keys"),
+        tofu_layout: Some(Layout { index: index.unwrap_or(vendors.index), files: files.unwrap_or(vendors.files) }),
     }
 }
 

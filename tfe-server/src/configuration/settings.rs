@@ -78,6 +78,8 @@ const fn switch(key: &'static str, environment: &'static str, about: &'static st
 }
 
 const PORT: Form = Form::Number(1..=65_535);
+/// Up to a week: what takes longer is stuck.
+const TIMEOUT: Form = Form::Number(1..=604_800);
 
 /// Everything that can be set, by table.
 pub const SETTINGS: &[Setting] = &[
@@ -94,6 +96,13 @@ pub const SETTINGS: &[Setting] = &[
         Form::Path,
         "./tfe-data",
         "The data directory; in external mode only what runs on this node need",
+    ),
+    setting(
+        "server.rate_limit",
+        "TFE_RATE_LIMIT",
+        Form::Number(0..=1_000_000),
+        "0",
+        "How many API requests one caller may make in a second, over all nodes; 0 for any number",
     ),
     setting("server.listen", "TFE_LISTEN", Form::Address, "127.0.0.1:8080", "Where to listen; port 0 takes a free one"),
     text(
@@ -209,7 +218,12 @@ pub const SETTINGS: &[Setting] = &[
     text("vault.mount", "TFE_VAULT_MOUNT", "transit", "Where the transit engine is mounted"),
     text("vault.key", "TFE_VAULT_KEY", "tfe", "The name of the key; made if it is missing and the policy allows it"),
     path("vault.ca_cert_file", "TFE_VAULT_CA_CERT_FILE", "The authority that signed the vault's certificate, PEM"),
-    text("redis.host", "TFE_REDIS_HOST", "", "Redis, as host or host:port; read, and used once nodes are coordinated through it"),
+    text(
+        "redis.host",
+        "TFE_REDIS_HOST",
+        "",
+        "Redis, as host or host:port: several nodes tell each other of changes through it at once, without it within a second",
+    ),
     text("redis.user", "TFE_REDIS_USER", "", "The user"),
     secret("redis.password", "TFE_REDIS_PASSWORD", "The password"),
     switch("redis.use_tls", "TFE_REDIS_USE_TLS", "Talk to it over TLS"),
@@ -217,9 +231,16 @@ pub const SETTINGS: &[Setting] = &[
     secret(
         "rabbitmq.url",
         "TFE_RABBITMQ_URL",
-        "RabbitMQ, as amqp://user:password@host:port; read, and used once nodes are coordinated through it",
+        "RabbitMQ, as amqp://user:password@host:port: hints to background loops go through it, else through Redis",
     ),
     setting("capacity.concurrency", "TFE_CAPACITY_CONCURRENCY", Form::Number(1..=1_000), "4", "How many runs at once on this node"),
+    setting(
+        "capacity.memory",
+        "TFE_CAPACITY_MEMORY",
+        Form::Number(0..=16_777_216),
+        "2048",
+        "How much memory a run may use, in MiB; 0 for as much as there is",
+    ),
     setting(
         "worker.embedded",
         "TFE_WORKER_EMBEDDED",
@@ -235,6 +256,34 @@ pub const SETTINGS: &[Setting] = &[
     secret("worker.agent_token", "TFE_AGENT_TOKEN", "On a worker, the token of the agent pool whose jobs it takes, instead"),
     text("worker.servers", "TFE_WORKER_SERVERS", "", "On a worker, the servers of the installation, separated by commas"),
     path("worker.ca_cert_file", "TFE_WORKER_CA_CERT_FILE", "On a worker, an authority that is trusted besides the system's, PEM"),
+    setting(
+        "runs.isolation",
+        "TFE_RUN_ISOLATION",
+        Form::Choice(&["sandbox", "none"]),
+        "sandbox",
+        "How runs are kept apart from this machine: with none, whoever can start a run can do here what the server can",
+    ),
+    setting(
+        "runs.plan_timeout",
+        "TFE_PLAN_TIMEOUT",
+        TIMEOUT,
+        "7200",
+        "How long a plan may take, in seconds; then it is interrupted, and killed if it does not end",
+    ),
+    setting(
+        "runs.apply_timeout",
+        "TFE_APPLY_TIMEOUT",
+        TIMEOUT,
+        "86400",
+        "How long an apply may take, in seconds; then it is interrupted, saves its state, and is killed if it does not end",
+    ),
+    setting(
+        "runs.plugin_cache",
+        "TFE_PLUGIN_CACHE",
+        Form::Switch,
+        "true",
+        "Keep verified provider plugins in the data directory, for runs whose dependency lock file names them",
+    ),
     path(
         "runs.work_dir",
         "TFE_WORK_DIR",
@@ -245,6 +294,29 @@ pub const SETTINGS: &[Setting] = &[
         "TFE_TOOLS_DIRS",
         "",
         "More places with terraform or tofu, separated by colons: DIR/terraform, or DIR/terraform/VERSION/terraform",
+    ),
+    text(
+        "runs.tools_mirror",
+        "TFE_TOOLS_MIRROR",
+        "",
+        "Where versions are fetched from that are not installed: a directory, or a URL such as https://releases.hashicorp.com; empty for nowhere",
+    ),
+    path(
+        "runs.tools_keys",
+        "TFE_TOOLS_KEYS",
+        "The public keys that sign the mirror's releases [default: the vendors' own, as hashicorp.asc and opentofu.asc in the mirror]",
+    ),
+    text(
+        "runs.tofu_index",
+        "TFE_TOFU_INDEX",
+        "",
+        "Where OpenTofu's list of versions is [default: tofu/api.json in the mirror], such as https://get.opentofu.org/tofu/api.json",
+    ),
+    text(
+        "runs.tofu_files",
+        "TFE_TOFU_FILES",
+        "",
+        "Where OpenTofu's files are, with {version} and {file} for what they say [default: tofu/v{version}/{file} in the mirror]",
     ),
     path("runs.cli_config", "TFE_RUN_CLI_CONFIG", "A terraform CLI configuration for runs, such as one with a provider mirror"),
     secret(
@@ -284,7 +356,6 @@ pub(super) const WITHOUT_MEANING: &[(&str, &str)] = &[
     ("TFE_DISK_CACHE", "there is no cache volume"),
     ("TFE_ATLAS", "there is no process to tune"),
     ("TFE_CAPACITY_CPU", "runs are not limited yet"),
-    ("TFE_CAPACITY_MEMORY", "runs are not limited yet"),
     ("TFE_VAULT_CLUSTER_ADDRESS", "there is no vault inside"),
     ("TFE_VAULT_DISABLE_MLOCK", "there is no vault inside"),
     ("TFE_TLS_", "the certificate's own defaults hold"),

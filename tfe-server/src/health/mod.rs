@@ -30,6 +30,7 @@ const DATABASE: &str = "database";
 const OBJECT_STORAGE: &str = "object-storage";
 const VAULT: &str = "vault";
 const QUEUE: &str = "queue";
+const REDIS: &str = "redis";
 const DISK: &str = "disk";
 
 /// The newest report on the parts; cheap to clone.
@@ -63,8 +64,7 @@ impl Health {
     pub(crate) fn hindrance(&self, status: Status) -> Option<String> {
         let waits = matches!(status, Status::Pending | Status::PlanQueued | Status::Confirmed | Status::ApplyQueued);
         let report = self.report.borrow();
-        // Without the queue hints are lost, and the reconciler's tick finds what they were about.
-        let hinders = |check: &&Check| waits && check.name != QUEUE && check.condition == Condition::Error;
+        let hinders = |check: &&Check| waits && !check.optional && check.condition == Condition::Error;
         let failed = report.as_ref()?.checks.iter().find(hinders)?;
         Some(format!("waiting for {}: {}", failed.name, failed.reason.as_deref().unwrap_or("it does not work")))
     }
@@ -99,8 +99,8 @@ impl Health {
 /// Asks the parts until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     loop {
-        let checks = tokio::join!(database(&app), object_storage(&app), vault(&app), queue(&app));
-        let mut checks = vec![checks.0, checks.1, checks.2, checks.3];
+        let checks = tokio::join!(database(&app), object_storage(&app), vault(&app), queue(&app), redis(&app));
+        let mut checks = vec![checks.0, checks.1, checks.2, checks.3, checks.4];
         if let Some(disk) = &app.health.disk {
             checks.push(Check::of(DISK, disk.check()));
         }
@@ -136,7 +136,13 @@ async fn vault(app: &App) -> Check {
 }
 
 async fn queue(app: &App) -> Check {
-    Check::of(QUEUE, limited(async { app.queue.check().await.map_err(|error| chain(&error)) }).await)
+    // Without it hints are lost, and the reconciler's tick finds what they were about.
+    Check::of(QUEUE, limited(async { app.queue.check().await.map_err(|error| chain(&error)) }).await).optional()
+}
+
+async fn redis(app: &App) -> Check {
+    // Without it notices of other nodes are lost, and those who wait look again every second.
+    Check::of(REDIS, limited(async { app.coordination.check().await.map_err(|error| chain(&error)) }).await).optional()
 }
 
 async fn limited(asked: impl Future<Output = Result<(), String>>) -> Result<(), String> {

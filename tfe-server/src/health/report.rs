@@ -25,6 +25,9 @@ pub struct Check {
     /// Why not, for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether everything works without it too, only slower.
+    #[serde(skip)]
+    pub optional: bool,
 }
 
 /// Whether something works.
@@ -40,10 +43,10 @@ pub enum Condition {
 }
 
 impl Report {
-    /// The worst of all.
+    /// The worst of all that are needed.
     pub fn condition(&self) -> Condition {
         let own = if self.draining { Condition::Draining } else { Condition::Ok };
-        self.checks.iter().map(|check| check.condition).fold(own, Ord::max)
+        self.checks.iter().filter(|check| !check.optional).map(|check| check.condition).fold(own, Ord::max)
     }
 }
 
@@ -51,9 +54,14 @@ impl Check {
     /// From what the part answered.
     pub(crate) fn of(name: &'static str, answer: Result<(), String>) -> Self {
         match answer {
-            Ok(()) => Self { name, condition: Condition::Ok, reason: None },
-            Err(reason) => Self { name, condition: Condition::Error, reason: Some(reason) },
+            Ok(()) => Self { name, condition: Condition::Ok, reason: None, optional: false },
+            Err(reason) => Self { name, condition: Condition::Error, reason: Some(reason), optional: false },
         }
+    }
+
+    /// The same for a part without which everything works too.
+    pub(crate) fn optional(self) -> Self {
+        Self { optional: true, ..self }
     }
 }
 
@@ -71,5 +79,11 @@ mod tests {
         assert_eq!(report(false, &[true, true]), Condition::Ok);
         assert_eq!(report(true, &[true]), Condition::Draining);
         assert_eq!(report(true, &[true, false]), Condition::Error);
+    }
+
+    #[test]
+    fn a_part_that_is_not_needed_does_not_count() {
+        let checks = vec![Check::of("queue", Err("away".to_owned())).optional()];
+        assert_eq!(Report { node: "node".to_owned(), draining: false, checks }.condition(), Condition::Ok);
     }
 }

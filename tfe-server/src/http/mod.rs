@@ -2,6 +2,7 @@
 
 pub(crate) mod body;
 pub(crate) mod context;
+pub(crate) mod limits;
 pub(crate) mod middleware;
 pub(crate) mod parameters;
 pub(crate) mod peer;

@@ -10,6 +10,7 @@ use tfe_core::{
 use tfe_runner::job::{self, EngineKind, PlanOptions, Spec};
 use tfe_storage::{Query, StoreExt};
 
+use super::versions;
 use crate::{app::App, error::ApiError};
 
 /// A value on its way to the engine.
@@ -25,6 +26,7 @@ pub(crate) async fn spec(app: &App, run: &Run) -> Result<Spec, ApiError> {
     let organization = app.store.find::<Organization>(run.organization_id.as_str()).await?.ok_or(ApiError::NotFound)?;
     let facts = facts(run, &workspace, &organization);
     let merged = merge([facts, workspace_values(app, &workspace).await?, run_values(app, run).await?]);
+    let registered = versions::named(app, workspace.settings.engine, &run.options.terraform_version).await?;
     let (variables, environment) = merged.into_iter().partition::<Vec<_>, _>(|(category, ..)| *category == Category::Terraform);
     Ok(Spec {
         engine: match workspace.settings.engine {
@@ -45,6 +47,8 @@ pub(crate) async fn spec(app: &App, run: &Run) -> Result<Spec, ApiError> {
             generate_configuration: run.options.allow_config_generation,
         },
         structured_log: run.options.structured_log,
+        warning: registered.as_ref().and_then(|version| version.warning()),
+        builds: registered.map(|version| version.into_record().settings.builds).unwrap_or_default(),
     })
 }
 

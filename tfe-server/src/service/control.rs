@@ -27,7 +27,7 @@ use tfe_runner::{
     job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
     open_snapshot,
 };
-use tfe_storage::{Batch, Error, StoreExt, Versioned};
+use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 use tokio::time::Instant;
 
 use super::{
@@ -43,6 +43,8 @@ use crate::{app::App, error::ApiError};
 const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 /// How long a runner waits before it asks again while a part of the system does not work.
 const RECOVERY_WAIT: Duration = Duration::from_millis(500);
+/// Most jobs at work in a queue among which a runner's own are looked for.
+const MAX_CLAIMED: u64 = 2_000;
 /// How long a waiting runner goes without looking by itself: what a notice that was lost costs.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a call is decided anew because the job changed in between.
@@ -83,6 +85,25 @@ impl LocalControl {
             }
         }
         Ok(None)
+    }
+
+    /// Gives out again what the runner was given and never received, since this or another node died before it could answer.
+    /// A runner asks for one job at a time and says what it has each time it asks, so what it does not name then is not there.
+    async fn take_back(&self, runner: &RunnerInfo) -> Result<(), ApiError> {
+        let Some(holds) = &runner.holds else { return Ok(()) };
+        let claimed = Query::of::<Job>().equals("queue", &self.queue).equals("status", "claimed").limit(MAX_CLAIMED);
+        for job in self.app.store.list::<Job>(claimed).await?.items {
+            let is_its_own = job.lease.as_ref().is_some_and(|lease| lease.holder == runner.name);
+            if !is_its_own || holds.contains(&job.id) {
+                continue;
+            }
+            tracing::info!(job = %job.id, run = %job.run_id, runner = runner.name, "a job that never reached its runner is given out again");
+            match runs::step(&self.app, &job.run_id, &Event::NeverReceived, None, Batch::new().check(&job)).await {
+                Ok(_) | Err(ApiError::Refused(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn take(&self, runner: &RunnerInfo, job: &Versioned<Job>) -> Result<Option<Assignment>, ApiError> {
@@ -178,9 +199,10 @@ impl Control for LocalControl {
             return Err(unavailable("this node takes no new work; ask another one"));
         }
         agents::note(&self.app, &self.queue, runner, self.address.as_deref()).await.map_err(refused)?;
+        self.take_back(runner).await.map_err(refused)?;
         let deadline = Instant::now() + wait;
         loop {
-            let mut watch = self.app.signals.watch(runs::JOBS_TOPIC);
+            let mut watch = self.app.coordination.watch(runs::JOBS_TOPIC);
             if self.app.health.is_draining() {
                 return Ok(None);
             }
@@ -231,7 +253,7 @@ impl Control for LocalControl {
         let run = self.held(ticket).await?.run;
         let deadline = Instant::now() + wait;
         loop {
-            let mut watch = self.app.signals.watch(&runs::run_topic(&run.id));
+            let mut watch = self.app.coordination.watch(&runs::run_topic(&run.id));
             let directive = directive(&self.held(ticket).await?.run);
             let left = deadline.saturating_duration_since(Instant::now());
             if directive != Directive::Continue || left.is_zero() {

@@ -82,7 +82,7 @@ async fn append_rest(app: &App, run: &Run, phase: Phase, offset: u64, content: &
         }
         offset += length;
     }
-    app.signals.notify(&log_topic(log));
+    app.coordination.notify(&log_topic(log));
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use tfe_core::{
 use tfe_queue::Hint;
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
+use super::versions;
 use crate::{
     app::App,
     error::{ApiError, chain},
@@ -44,6 +45,8 @@ pub(crate) struct NewRun {
 /// Queues a run. It has its place in the workspace's order when this returns, and has begun if it was its turn.
 pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) -> Result<Versioned<Run>, ApiError> {
     let run_id = app.new_id::<Run>();
+    let mut options = new.options;
+    options.terraform_version = version(app, workspace, &options.terraform_version).await?;
     let variables = if new.variables.is_empty() {
         None
     } else {
@@ -59,7 +62,7 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
         sequence: 0,
         status: Status::Pending,
         reached: [("plan_queueable".to_owned(), app.now())].into(),
-        options: new.options,
+        options,
         variables,
         message: new.message.chars().take(MAX_MESSAGE_LENGTH).collect(),
         source: new.source,
@@ -94,6 +97,12 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
         }
     }
     Err(ApiError::Busy)
+}
+
+/// The version that the run gets; from now on it is the run's, so that its apply gets what its plan had.
+async fn version(app: &App, workspace: &Id<Workspace>, wanted: &str) -> Result<String, ApiError> {
+    let workspace = app.store.find::<Workspace>(workspace.as_str()).await?.ok_or(ApiError::NotFound)?;
+    versions::resolve(app, workspace.settings.engine, wanted).await
 }
 
 /// Lets the waiting runs of a workspace go on whose turn it is.
@@ -240,12 +249,12 @@ pub(crate) async fn jobs(app: &App, run: &Run) -> Result<Vec<Versioned<Job>>, Ap
 }
 
 async fn announce(app: &App, run: &Run, effects: &[Effect]) {
-    app.signals.notify(&run_topic(&run.id));
-    app.signals.notify(&log_topic(run.plan_id.as_str()));
-    app.signals.notify(&log_topic(run.apply_id.as_str()));
+    app.coordination.notify(&run_topic(&run.id));
+    app.coordination.notify(&log_topic(run.plan_id.as_str()));
+    app.coordination.notify(&log_topic(run.apply_id.as_str()));
     if effects.iter().any(|effect| matches!(effect, Effect::Dispatch(_))) {
         // One topic for all queues: a worker that looks in vain has lost a query.
-        app.signals.notify(JOBS_TOPIC);
+        app.coordination.notify(JOBS_TOPIC);
     }
     if effects.contains(&Effect::Release) {
         let hint = Hint::WorkspaceChanged { workspace: run.workspace_id.to_string() };

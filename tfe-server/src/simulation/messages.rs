@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tfe_queue::{Delivery, Hint, MemoryQueue, Queue, QueueError, Signals, Watch};
+use tfe_queue::{Cache, Coordination, CoordinationError, Count, Counters, Delivery, Hint, MemoryQueue, Queue, QueueError, Signals, Watch};
 use tokio::sync::watch;
 
 use super::{gate::Gate, world::World};
@@ -100,3 +100,29 @@ impl Signals for BadSignals {
         watch
     }
 }
+
+/// Nothing that is simulated counts or caches.
+#[async_trait]
+impl Cache for BadSignals {
+    async fn get(&self, _: &str) -> Result<Option<Vec<u8>>, CoordinationError> {
+        Ok(None)
+    }
+
+    async fn put(&self, _: &str, _: &[u8], _: Duration) -> Result<(), CoordinationError> {
+        Ok(())
+    }
+
+    async fn remove(&self, _: &str) -> Result<(), CoordinationError> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Counters for BadSignals {
+    async fn count(&self, _: &str, window: Duration) -> Result<Count, CoordinationError> {
+        Ok(Count { count: 1, ends_in: window })
+    }
+}
+
+#[async_trait]
+impl Coordination for BadSignals {}

@@ -49,7 +49,7 @@ impl Node {
             blobs: world.blobs.clone(),
             vault: Arc::new(OpenVault),
             queue: Arc::new(BadQueue { world: world.clone(), gate: gate.clone(), queue: world.queue.clone() }),
-            signals: Arc::new(BadSignals { world: world.clone(), topics: world.topics.clone() }),
+            coordination: Arc::new(BadSignals { world: world.clone(), topics: world.topics.clone() }),
             clock: clock.clone(),
             entropy: world.clone(),
             health: Health::new(None),

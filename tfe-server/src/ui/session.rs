@@ -23,6 +23,7 @@ use super::{
 use crate::{
     app::App,
     error::{ApiError, Reply},
+    http::limits,
     http::routes::Routes,
     service::{passwords, tokens},
 };
@@ -63,6 +64,10 @@ async fn form(Query(target): Query<Target>) -> Reply {
 }
 
 async fn sign_in(State(app): State<App>, _: SameOrigin, Form(credentials): Form<Credentials>) -> Reply {
+    if credentials.token.expose().is_empty() && limits::check_sign_in(&app, &credentials.username).await.is_err() {
+        let error = Some("Too many tries. Wait a minute, then try again.");
+        return page::with_status(StatusCode::TOO_MANY_REQUESTS, &SignIn { next: &credentials.next, error });
+    }
     let Some(user) = user(&app, &credentials).await? else {
         let error = Some("That did not match. Check the username and password, or paste a token that is still good.");
         return page::with_status(StatusCode::UNAUTHORIZED, &SignIn { next: &credentials.next, error });

@@ -6,7 +6,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tfe_core::secret::Secret;
-use tfe_runner::RunnerConfig;
+use tfe_runner::{IsolationConfig, RunnerConfig, Timeouts, tools::ToolSettings};
 use tfe_server::{App, Backends, FirstAdmin, Server, Settings, embedded::KeySource, first_admin};
 use tfe_storage::{
     sql::SqlStore,
@@ -67,9 +67,13 @@ impl TestServer {
                 spool_root: directory.path().join("data/spool"),
                 supervisor: vec![env!("CARGO_BIN_EXE_tfe-server").into(), "supervise".into()],
                 tool_paths: Vec::new(),
+                tools: ToolSettings { cache: Some(directory.path().join("data/tools")), ..ToolSettings::default() },
                 cli_config: None,
+                plugins: None,
                 concurrency: 4,
                 courier: None,
+                timeouts: Timeouts::default(),
+                isolation: IsolationConfig::none(),
             });
         }
         let server = builder.build().await.unwrap();

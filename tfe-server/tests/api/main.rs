@@ -2,6 +2,7 @@
 
 mod access;
 mod collect;
+mod engine_versions;
 mod harness;
 mod health;
 mod runs;

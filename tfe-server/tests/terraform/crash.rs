@@ -1,6 +1,9 @@
 //! What dies and comes back: nothing stuck, nothing lost.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -51,14 +54,19 @@ fn process(demo: &Demo, words: &[&str]) -> u32 {
 }
 
 pub(crate) fn go(demo: &Demo) {
+    assert!(go_in(&demo.home.path().join("work")), "no run waits");
+}
+
+/// Lets the runs go on that wait in a worker's directory. False if there are none.
+pub(crate) fn go_in(work: &Path) -> bool {
     let mut path: Option<PathBuf> = None;
-    for entry in fs::read_dir(demo.home.path().join("work")).unwrap().filter_map(Result::ok) {
+    for entry in fs::read_dir(work).into_iter().flatten().filter_map(Result::ok) {
         let main = entry.path().join("config/main.tf");
         if fs::read_to_string(&main).is_ok_and(|text| text.contains("waiting-for-go")) {
             path = Some(main.with_file_name("go"));
         }
     }
-    fs::write(path.expect("the run's directory"), "").unwrap();
+    path.is_some_and(|path| fs::write(path, "").is_ok())
 }
 
 fn log(demo: &Demo, run: &Value) -> String {

@@ -122,7 +122,7 @@ fn prepare(demo: &Demo) -> (String, String) {
     (demo.workspace("queue")["id"].as_str().unwrap().to_owned(), configuration)
 }
 
-fn is_over(run: &Value) -> bool {
+pub(crate) fn is_over(run: &Value) -> bool {
     matches!(run["attributes"]["status"].as_str(), Some("applied" | "errored" | "canceled" | "discarded" | "planned_and_finished"))
 }
 
@@ -156,29 +156,16 @@ struct Cluster {
     made: usize,
 }
 
-/// One server of it.
-struct Server {
+/// One server of `PostgreSQL`.
+pub(crate) struct Server {
     directory: PathBuf,
     port: u16,
 }
 
 impl Cluster {
     fn start() -> Self {
-        let home = tempfile::Builder::new().prefix("tfe-cluster").tempdir_in("/tmp").unwrap();
-        if nix::unistd::geteuid().is_root() {
-            let status = Command::new("chown").args(["postgres:postgres"]).arg(home.path()).status().unwrap();
-            assert!(status.success());
-        }
-        let primary = Server::new(home.path(), 0);
-        run(as_owner("initdb").arg("-D").arg(&primary.directory).args([
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "-E",
-            "UTF8",
-            "--locale=C.UTF-8",
-        ]));
-        primary.start(home.path());
+        let home = directory_of_postgres();
+        let primary = Server::create(home.path());
         let standby = Server::copy(home.path(), 1, &primary);
         standby.start(home.path());
         let cluster = Self { home, primary, standby, made: 2 };
@@ -188,9 +175,7 @@ impl Cluster {
 
     /// Kills the primary, promotes the standby, and makes a new standby for the next time.
     fn fail_over(&mut self, proxy: &Proxy) {
-        let postmaster = fs::read_to_string(self.primary.directory.join("postmaster.pid")).unwrap();
-        let pid: i32 = postmaster.lines().next().unwrap().parse().unwrap();
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        self.primary.kill();
         proxy.switch(None);
         run(as_owner("pg_ctl").arg("-D").arg(&self.standby.directory).args(["-w", "promote"]));
         proxy.switch(Some(self.standby.address()));
@@ -218,12 +203,47 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         for server in [&self.standby, &self.primary] {
-            let _ = as_owner("pg_ctl").arg("-D").arg(&server.directory).args(["-m", "immediate", "-w", "stop"]).output();
+            server.stop();
         }
     }
 }
 
+/// A directory that `PostgreSQL`'s own user may use.
+pub(crate) fn directory_of_postgres() -> TempDir {
+    let home = tempfile::Builder::new().prefix("tfe-cluster").tempdir_in("/tmp").unwrap();
+    if nix::unistd::geteuid().is_root() {
+        let status = Command::new("chown").args(["postgres:postgres"]).arg(home.path()).status().unwrap();
+        assert!(status.success());
+    }
+    home
+}
+
 impl Server {
+    /// A new one, running.
+    pub(crate) fn create(home: &Path) -> Self {
+        let server = Self::new(home, 0);
+        run(as_owner("initdb").arg("-D").arg(&server.directory).args(["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"]));
+        server.start(home);
+        server
+    }
+
+    /// Kills it without a warning.
+    pub(crate) fn kill(&self) {
+        let postmaster = fs::read_to_string(self.directory.join("postmaster.pid")).unwrap();
+        let pid: i32 = postmaster.lines().next().unwrap().parse().unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+
+    /// Starts it after it was killed; the first tries fail until the processes of the one before have ended.
+    pub(crate) fn start_again(&self, home: &Path) {
+        until("the database to start again", || self.try_start(home).then_some(()));
+    }
+
+    /// Ends it at once.
+    pub(crate) fn stop(&self) {
+        let _ = as_owner("pg_ctl").arg("-D").arg(&self.directory).args(["-m", "immediate", "-w", "stop"]).output();
+    }
+
     fn new(home: &Path, number: usize) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         Self { directory: home.join(format!("server-{number}")), port }
@@ -245,16 +265,22 @@ impl Server {
     }
 
     fn start(&self, home: &Path) {
+        assert!(self.try_start(home), "the database does not start");
+    }
+
+    fn try_start(&self, home: &Path) -> bool {
         let options = format!(
             "-p {} -c listen_addresses=127.0.0.1 -c unix_socket_directories={} -c max_connections=100 -c wal_retrieve_retry_interval=100ms",
             self.port,
             home.display()
         );
         let log = home.join(format!("log-{}", self.port));
-        run(as_owner("pg_ctl").arg("-D").arg(&self.directory).args(["-w", "-l"]).arg(log).args(["-o", &options, "start"]));
+        let mut command = as_owner("pg_ctl");
+        command.arg("-D").arg(&self.directory).args(["-w", "-l"]).arg(log).args(["-o", &options, "start"]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).status().unwrap().success()
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 }

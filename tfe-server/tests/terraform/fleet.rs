@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Demo, Project, command, send, until},
+    crash::{go_in, in_the_middle},
+    harness::{Demo, command, send, until},
     services::owned,
-    state::{held, until_held},
+    state::held,
 };
 
 const TOKEN: &str = "the-fleets-own-token";
@@ -22,16 +23,6 @@ const TOKEN: &str = "the-fleets-own-token";
 const RECOVERY: Duration = Duration::from_secs(10);
 /// A plan that takes a few seconds.
 const LARGE: &str = "resource \"terraform_data\" \"many\" { count = 4000 }\n";
-/// Three resources in a chain; the second waits for a file.
-const CHAIN: &str = r#"
-resource "terraform_data" "one" {}
-resource "terraform_data" "two" {
-  depends_on = [terraform_data.one]
-  provisioner "local-exec" { command = "while [ ! -e GO ]; do sleep 0.05; done" }
-}
-resource "terraform_data" "three" { depends_on = [terraform_data.two] }
-"#;
-
 /// A worker; killed with the value.
 pub(crate) struct Worker {
     process: Option<Child>,
@@ -73,6 +64,11 @@ impl Worker {
         }
     }
 
+    /// Its process, if it lives.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Whether it works on something now.
     pub(crate) fn is_working(&self) -> bool {
         fs::read_dir(self.work()).is_ok_and(|mut entries| entries.next().is_some())
@@ -102,17 +98,6 @@ fn server() -> Demo {
 
 fn worker(demo: &Demo) -> Worker {
     Worker::start(demo.text("url"), ("TFE_WORKER_TOKEN", TOKEN))
-}
-
-/// An apply that waits in the middle of [`CHAIN`] for the file that is given.
-fn in_the_middle<'d>(demo: &'d Demo, workspace: &str, go: &Path) -> Project<'d> {
-    let project = demo.project(workspace, &CHAIN.replace("GO", go.to_str().unwrap()));
-    project.init();
-    project.terraform(&["plan", "-out=tfplan"]).succeeded();
-    let run = demo.runs(workspace)[0]["id"].as_str().unwrap().to_owned();
-    demo.post(&format!("/api/v2/runs/{run}/actions/apply"), &json!({}));
-    until_held(demo, workspace, "terraform_data.one");
-    project
 }
 
 #[test]
@@ -196,8 +181,7 @@ fn a_plan_whose_worker_is_killed_runs_elsewhere_within_ten_seconds() {
 fn an_apply_whose_worker_is_killed_ends_within_ten_seconds_with_its_state() {
     let demo = server();
     let mut worker = worker(&demo);
-    let go = worker.home.path().join("go");
-    let _project = in_the_middle(&demo, "lost-apply", &go);
+    let _project = in_the_middle(&demo, "lost-apply");
     worker.kill();
     let killed = Instant::now();
     let ended = demo.run_until("lost-apply", &["applied", "errored", "canceled"]);
@@ -206,24 +190,36 @@ fn an_apply_whose_worker_is_killed_ends_within_ten_seconds_with_its_state() {
     assert_eq!(ended["attributes"]["status"], "errored", "{ended}");
     assert!(ended["attributes"]["error-message"].as_str().unwrap().contains("worker of this apply died"), "{ended}");
     // What was in the works when terraform was interrupted is in the state too, marked as tainted.
-    assert_eq!(held(&demo, "lost-apply"), ["terraform_data.one", "terraform_data.two"]);
+    assert_eq!(held(&demo, "lost-apply").len(), 3);
     assert_eq!(demo.workspace("lost-apply")["attributes"]["locked"], false);
     assert!(elapsed < RECOVERY, "{elapsed:?}");
+}
+
+#[test]
+fn an_apply_on_another_worker_than_the_plan_writes_the_state_where_it_is_kept() {
+    let demo = server();
+    let mut planner = worker(&demo);
+    let project = demo.project("moved", "resource \"terraform_data\" \"a\" {}\n");
+    project.init();
+    project.terraform(&["plan", "-out=tfplan"]).succeeded();
+    planner.kill();
+    let _other = worker(&demo);
+    project.terraform(&["apply", "-no-color", "tfplan"]).succeeded().shows("Apply complete!");
+    assert_eq!(held(&demo, "moved"), ["terraform_data.a"]);
 }
 
 #[test]
 fn a_worker_that_comes_back_goes_on_with_its_apply() {
     let demo = server();
     let mut worker = worker(&demo);
-    let go = worker.home.path().join("go");
-    let _project = in_the_middle(&demo, "restarted", &go);
+    let _project = in_the_middle(&demo, "restarted");
     worker.kill();
     worker.begin();
     until("the job to be taken up", || worker.log().contains("taking up a job of an earlier process").then_some(()));
-    fs::write(&go, "").unwrap();
+    assert!(go_in(&worker.work()), "no run waits");
     let ended = demo.run_until("restarted", &["applied", "errored", "canceled"]);
     assert_eq!(ended["attributes"]["status"], "applied", "{ended}");
-    assert_eq!(held(&demo, "restarted").len(), 3);
+    assert_eq!(held(&demo, "restarted").len(), 5);
 }
 
 #[test]
@@ -231,15 +227,14 @@ fn a_worker_and_its_apply_outlive_the_server() {
     let mut demo = server();
     let listen = demo.text("url").trim_start_matches("http://").to_owned();
     let worker = worker(&demo);
-    let go = worker.home.path().join("go");
-    let _project = in_the_middle(&demo, "outlived", &go);
+    let _project = in_the_middle(&demo, "outlived");
     demo.kill();
-    fs::write(&go, "").unwrap();
+    assert!(go_in(&worker.work()), "no run waits");
     until("the apply to end while nobody listens", || worker.has_ended_an_apply().then_some(()));
     demo.serve_again_at(&listen);
     let ended = demo.run_until("outlived", &["applied", "errored", "canceled"]);
     assert_eq!(ended["attributes"]["status"], "applied", "{ended}");
-    assert_eq!(held(&demo, "outlived").len(), 3);
+    assert_eq!(held(&demo, "outlived").len(), 5);
 }
 
 #[test]
@@ -268,11 +263,10 @@ fn a_drained_node_takes_no_new_work_until_it_may() {
 fn a_worker_that_is_asked_to_end_finishes_what_it_has() {
     let demo = server();
     let mut worker = worker(&demo);
-    let go = worker.home.path().join("go");
-    let _project = in_the_middle(&demo, "finished", &go);
+    let _project = in_the_middle(&demo, "finished");
     send(worker.process.as_ref().unwrap().id(), Signal::SIGTERM);
     until("the worker to say so", || worker.log().contains("taking no new jobs").then_some(()));
-    fs::write(&go, "").unwrap();
+    assert!(go_in(&worker.work()), "no run waits");
     let status = worker.process.take().unwrap().wait().unwrap();
     assert!(status.success(), "{status}: {}", worker.log());
     assert_eq!(demo.runs("finished")[0]["attributes"]["status"], "applied");

@@ -69,6 +69,24 @@ impl Demo {
         Self { process, home, access, environment }
     }
 
+    /// Another node of the same installation, in a place of its own, with the token of this one.
+    pub(crate) fn join(&self, environment: Vec<(String, String)>) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let (process, url) = begin_to_serve(home.path(), &environment, ANY_PORT);
+        let mut access = self.access.clone();
+        let rc = fs::read_to_string(self.text("terraform_rc")).unwrap().replace(self.text("url"), &url);
+        let rc_path = home.path().join("terraform.rc");
+        fs::write(&rc_path, rc).unwrap();
+        access["url"] = url.into();
+        access["terraform_rc"] = rc_path.to_str().unwrap().into();
+        Self { process, home, access, environment }
+    }
+
+    /// The server's process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Kills the server without a warning and serves again, on another port.
     pub(crate) fn kill_and_serve_again(&mut self) {
         self.kill();
@@ -77,7 +95,24 @@ impl Demo {
 
     /// Serves again at that address, for those who know no other one.
     pub(crate) fn serve_again_at(&mut self, listen: &str) {
-        (self.process, self.access) = spawn_server(self.home.path(), &self.environment, listen);
+        (self.process, _) = begin_to_serve(self.home.path(), &self.environment, listen);
+    }
+
+    /// Starts terraform in a directory without waiting for it.
+    pub(crate) fn start_terraform(&self, directory: &Path, arguments: &[&str]) -> Child {
+        let mut command = self.terraform(directory, arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn terraform(&self, directory: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new("terraform");
+        command.args(arguments).current_dir(directory).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.home.path());
+        command.env("TF_CLI_CONFIG_FILE", self.text("terraform_rc")).env("CHECKPOINT_DISABLE", "1");
+        if let Some(authority) = self.access["ca_file"].as_str() {
+            command.env("SSL_CERT_FILE", authority);
+        }
+        command
     }
 
     /// Kills the server without a warning.
@@ -199,10 +234,17 @@ impl Demo {
     }
 }
 
-impl Drop for Demo {
-    fn drop(&mut self) {
+impl Demo {
+    /// Ends the server, if it has not ended.
+    pub(crate) fn end(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -234,14 +276,7 @@ impl Project<'_> {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("terraform");
-        command.args(arguments).current_dir(self.directory.path()).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.demo.home.path());
-        command.env("TF_CLI_CONFIG_FILE", self.demo.text("terraform_rc")).env("CHECKPOINT_DISABLE", "1");
-        if let Some(authority) = self.demo.access["ca_file"].as_str() {
-            command.env("SSL_CERT_FILE", authority);
-        }
-        command
+        self.demo.terraform(self.directory.path(), arguments)
     }
 }
 
@@ -305,8 +340,14 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 
 /// Waits until `look` finds something.
 #[track_caller]
-pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, look)
+}
+
+/// The same with a patience of one's own.
+#[track_caller]
+pub(crate) fn until_within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = look() {
             return found;
@@ -332,6 +373,17 @@ pub(crate) fn tool() -> PathBuf {
 }
 
 fn spawn_server(home: &Path, environment: &[(String, String)], listen: &str) -> (Child, Value) {
+    let data = home.join("data");
+    let (process, url) = begin_to_serve(home, environment, listen);
+    let mut bootstrap = Command::new(tool());
+    bootstrap.env_clear().env("HOME", home).args(["admin", "bootstrap", "--url", &url, "--data-dir"]).arg(&data);
+    let done = bootstrap.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    (process, serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap())
+}
+
+/// Starts a server and waits for its address.
+fn begin_to_serve(home: &Path, environment: &[(String, String)], listen: &str) -> (Child, String) {
     let (data, log_path) = (home.join("data"), home.join("server.log"));
     let log = fs::OpenOptions::new().create(true).append(true).open(&log_path).unwrap();
     let before = fs::read_to_string(&log_path).unwrap().len();
@@ -345,11 +397,7 @@ fn spawn_server(home: &Path, environment: &[(String, String)], listen: &str) -> 
         }
         said.lines().find_map(|line| Some(line.strip_prefix("serving ")?.to_owned()))
     });
-    let mut bootstrap = Command::new(tool());
-    bootstrap.env_clear().env("HOME", home).args(["admin", "bootstrap", "--url", &url, "--data-dir"]).arg(&data);
-    let done = bootstrap.output().unwrap();
-    assert!(done.status.success(), "{}\n{}", String::from_utf8_lossy(&done.stderr), fs::read_to_string(&log_path).unwrap());
-    (process, serde_json::from_slice(&fs::read(data.join("demo.json")).unwrap()).unwrap())
+    (process, url)
 }
 
 fn spawn(home: &Path, arguments: &[&str]) -> (Child, Value) {

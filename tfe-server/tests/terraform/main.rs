@@ -1,6 +1,7 @@
 //! The real `terraform` against the real binary: what a user types, what a user sees, what the server holds.
 #![expect(clippy::print_stderr, reason = "a skipped test must say so, and a measured one what it saw")]
 
+mod chaos;
 mod cloud;
 mod crash;
 mod demo;
@@ -8,6 +9,7 @@ mod failover;
 mod fleet;
 mod harness;
 mod modes;
+mod nodes;
 mod outages;
 mod plans;
 mod remote;

@@ -1,4 +1,4 @@
-//! A queue in the memory of one process; enough for one node, since the store holds the truth.
+//! A queue in the memory of one process.
 
 use std::{
     collections::BTreeMap,
@@ -13,14 +13,13 @@ use tokio::{
 };
 
 use crate::{
+    clock,
     hint::Hint,
     queue::{Delivery, Queue, QueueError, Receipt, VISIBILITY_TIMEOUT},
 };
 
 /// Most hints that wait or are being worked on: some ten megabytes, and far more than one process can have to do.
 pub const MAX_WAITING: usize = 100_000;
-/// Stands for "for ever" where a longer time would be beyond what clocks can count.
-const FOR_EVER: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// A queue in the memory of one process.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +73,7 @@ impl Queue for MemoryQueue {
     }
 
     async fn receive(&self, max: usize, wait: Duration) -> Result<Vec<Delivery>, QueueError> {
-        let deadline = later(wait);
+        let deadline = clock::later(wait);
         loop {
             // Listen before looking, so that nothing published in between is missed.
             let changed = self.shared.changed.notified();
@@ -122,7 +121,7 @@ impl Shared {
 
 impl Waiting {
     fn insert(&mut self, hint: Hint, delay: Duration) -> Ticket {
-        let ticket = (later(delay), self.next_number);
+        let ticket = (clock::later(delay), self.next_number);
         self.next_number += 1;
         self.due.insert(ticket, hint);
         ticket
@@ -147,8 +146,4 @@ impl Receipt for Place {
         self.shared.changed.notify_waiters();
         Ok(())
     }
-}
-
-fn later(delay: Duration) -> Instant {
-    Instant::now() + delay.min(FOR_EVER)
 }

@@ -1,48 +1,12 @@
-//! What every queue and all signals must do, as one function per promise.
-//!
-//! [`queue_conformance!`](crate::queue_conformance) and [`signals_conformance!`](crate::signals_conformance) make a
-//! test of each. They run with a paused clock, which suits backends in memory; others call the functions from
-//! tests of their own and wait for real.
+//! The promises of a queue.
 
-use std::time::Duration;
+use std::{collections::HashSet, sync::Mutex, time::Duration};
 
+use futures::future::join_all;
 use tokio::time::Instant;
 
-use crate::{Delivery, Hint, Queue, Signals, VISIBILITY_TIMEOUT};
-
-const NOW: Duration = Duration::ZERO;
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Makes a test of every promise of a queue. `$open` is an expression that gives an empty one.
-#[macro_export]
-macro_rules! queue_conformance {
-    ($open:expr) => {
-        $crate::queue_conformance!(@tests $open; delivers_a_hint_once, gives_at_most_what_was_asked_for, keeps_a_delayed_hint_back,
-            wakes_a_waiting_receiver, returns_empty_after_the_wait, delivers_an_unacknowledged_hint_again,
-            delivers_a_retried_hint_again, ignores_a_late_acknowledgement);
-    };
-    (@tests $open:expr; $($name:ident),*) => {
-        $(#[tokio::test(start_paused = true)]
-        async fn $name() {
-            $crate::testing::$name(&$open).await;
-        })*
-    };
-}
-
-/// Makes a test of every promise of signals. `$open` is an expression that gives fresh ones.
-#[macro_export]
-macro_rules! signals_conformance {
-    ($open:expr) => {
-        $crate::signals_conformance!(@tests $open; wakes_every_watch_of_the_topic, keeps_a_notice_from_before_the_wait,
-            does_not_wake_other_topics, forgets_a_notice_that_was_seen);
-    };
-    (@tests $open:expr; $($name:ident),*) => {
-        $(#[tokio::test(start_paused = true)]
-        async fn $name() {
-            $crate::testing::$name(&$open).await;
-        })*
-    };
-}
+use super::{NOW, SECOND};
+use crate::{Delivery, Hint, Queue};
 
 /// An acknowledged hint does not come back.
 pub async fn delivers_a_hint_once(queue: &dyn Queue) {
@@ -51,7 +15,7 @@ pub async fn delivers_a_hint_once(queue: &dyn Queue) {
     assert_eq!(delivery.hint(), &hint("a"));
     assert_nothing(queue, NOW).await;
     delivery.ack().await.unwrap();
-    assert_nothing(queue, VISIBILITY_TIMEOUT * 2).await;
+    assert_nothing(queue, queue.visibility_timeout() * 2).await;
 }
 
 /// `max` is a limit, and what is left comes with the next call.
@@ -101,11 +65,11 @@ pub async fn returns_empty_after_the_wait(queue: &dyn Queue) {
 pub async fn delivers_an_unacknowledged_hint_again(queue: &dyn Queue) {
     publish(queue, "a", NOW).await;
     drop(one(queue, NOW).await);
-    assert_nothing(queue, VISIBILITY_TIMEOUT.saturating_sub(SECOND)).await;
+    assert_nothing(queue, queue.visibility_timeout().saturating_sub(SECOND)).await;
     let again = one(queue, SECOND * 2).await;
     assert_eq!(again.hint(), &hint("a"));
     again.ack().await.unwrap();
-    assert_nothing(queue, VISIBILITY_TIMEOUT * 2).await;
+    assert_nothing(queue, queue.visibility_timeout() * 2).await;
 }
 
 /// A retried hint comes when it was asked for, and only then.
@@ -114,55 +78,59 @@ pub async fn delivers_a_retried_hint_again(queue: &dyn Queue) {
     one(queue, NOW).await.retry(SECOND * 3).await.unwrap();
     assert_nothing(queue, SECOND * 2).await;
     one(queue, SECOND * 2).await.ack().await.unwrap();
-    assert_nothing(queue, VISIBILITY_TIMEOUT * 2).await;
+    assert_nothing(queue, queue.visibility_timeout() * 2).await;
 }
 
 /// Who comes after the timeout cannot take the hint from its next receiver.
 pub async fn ignores_a_late_acknowledgement(queue: &dyn Queue) {
     publish(queue, "a", NOW).await;
     let late = one(queue, NOW).await;
-    let next = one(queue, VISIBILITY_TIMEOUT * 2).await;
+    let next = one(queue, queue.visibility_timeout() * 2).await;
     late.ack().await.unwrap();
     drop(next);
-    assert_eq!(one(queue, VISIBILITY_TIMEOUT * 2).await.hint(), &hint("a"));
+    assert_eq!(one(queue, queue.visibility_timeout() * 2).await.hint(), &hint("a"));
 }
 
-/// A notice goes to all.
-pub async fn wakes_every_watch_of_the_topic(signals: &dyn Signals) {
-    let (mut one, mut other) = (signals.watch("run:a"), signals.watch("run:a"));
-    let notify = async {
-        tokio::time::sleep(SECOND).await;
-        signals.notify("run:a");
-    };
+/// Several receivers, of which each now and then dies with what it was given, hands it back, or comes too late: every
+/// hint is acknowledged in the end.
+pub async fn forgets_no_hint(queue: &dyn Queue) {
+    const HINTS: u64 = 200;
+    const RECEIVERS: u64 = 4;
     let begin = Instant::now();
-    let (one, other, ()) = tokio::join!(one.changed(SECOND * 60), other.changed(SECOND * 60), notify);
-    assert!(one && other);
-    assert!(begin.elapsed() < SECOND * 10);
+    let left = Mutex::new((0..HINTS).map(|number| hint(&number.to_string())).collect::<HashSet<_>>());
+    let publish_all = async {
+        for number in 0..HINTS {
+            let delay = if number % 10 == 0 { SECOND } else { NOW };
+            publish(queue, &number.to_string(), delay).await;
+        }
+    };
+    let receive_all = join_all((0..RECEIVERS).map(|receiver| unreliable_receiver(queue, &left, receiver)));
+    tokio::join!(publish_all, receive_all);
+    assert!(begin.elapsed() > queue.visibility_timeout(), "some hints were dropped, so their timeout was needed");
+    assert_nothing(queue, queue.visibility_timeout() * 2).await;
 }
 
-/// Watch, look, wait: a notice during the look is not missed.
-pub async fn keeps_a_notice_from_before_the_wait(signals: &dyn Signals) {
-    let mut watch = signals.watch("run:a");
-    signals.notify("run:a");
-    assert!(watch.changed(SECOND).await);
-}
-
-/// Topics are apart.
-pub async fn does_not_wake_other_topics(signals: &dyn Signals) {
-    let mut watch = signals.watch("run:a");
-    signals.notify("run:b");
-    assert!(!watch.changed(SECOND).await);
-}
-
-/// One notice wakes once.
-pub async fn forgets_a_notice_that_was_seen(signals: &dyn Signals) {
-    let mut watch = signals.watch("run:a");
-    signals.notify("run:a");
-    assert!(watch.changed(SECOND).await);
-    assert!(!watch.changed(SECOND).await);
-    signals.notify("run:a");
-    assert!(watch.changed(SECOND).await);
-    assert!(!signals.watch("run:a").changed(SECOND).await, "a notice is not kept for later watches");
+/// Receives until nothing is left. One in five deliveries is dropped, one in five handed back, and others acknowledged.
+async fn unreliable_receiver(queue: &dyn Queue, left: &Mutex<HashSet<Hint>>, receiver: u64) {
+    // Long enough for each hint to be dropped several times in a row, and the end of a test that would never end.
+    let deadline = Instant::now() + queue.visibility_timeout() * 20 + SECOND * 60;
+    let mut random = receiver;
+    while !left.lock().unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "these were forgotten: {:?}", left.lock().unwrap());
+        for delivery in queue.receive(7, SECOND).await.unwrap() {
+            // The constants of Knuth's MMIX, whose upper bits are random enough.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            match (random >> 33) % 5 {
+                0 => drop(delivery),
+                1 => delivery.retry(SECOND).await.unwrap(),
+                _ => {
+                    let hint = delivery.hint().clone();
+                    delivery.ack().await.unwrap();
+                    left.lock().unwrap().remove(&hint);
+                }
+            }
+        }
+    }
 }
 
 fn hint(id: &str) -> Hint {
