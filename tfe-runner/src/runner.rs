@@ -79,9 +79,16 @@ struct Shared {
     tools: Tools,
     plugins: Option<Plugins>,
     info: RunnerInfo,
-    /// The jobs that are here, from before their first step until after their last, and since when.
-    holds: Mutex<BTreeMap<Id<Job>, Instant>>,
+    /// The jobs that are here, from before their first step until after their last, and since when. A job that was lost and given
+    /// to this runner again is here twice until the earlier attempt has ended.
+    holds: Mutex<BTreeMap<(Id<Job>, Attempt), Instant>>,
 }
+
+/// Tells apart attempts at one job: the token with which it was claimed, [`TAKEN_UP`] for one of an earlier process.
+type Attempt = u64;
+
+/// No claim has this token.
+const TAKEN_UP: Attempt = 0;
 
 /// Why a job is not followed any more.
 enum Gone {
@@ -122,7 +129,7 @@ impl Runner {
         }
         let mut jobs = JoinSet::new();
         for handle in self.shared.left_behind() {
-            self.shared.holds().insert(handle.job.clone(), Instant::now());
+            self.shared.holds().insert((handle.job.clone(), TAKEN_UP), Instant::now());
             let shared = self.shared.clone();
             jobs.spawn(async move { shared.adopt(handle).await });
         }
@@ -166,7 +173,7 @@ impl Runner {
             }
             let free = slots.available_permits() as u64 + 1;
             let working = self.shared.info.concurrency.saturating_sub(free);
-            let holds = self.shared.holds().keys().cloned().collect();
+            let holds = self.shared.holds().keys().map(|(job, _)| job.clone()).collect();
             number += 1;
             let question = process.clone().map(|process| Question { process, number });
             let info = RunnerInfo { working, holds: Some(holds), question, ..self.shared.info.clone() };
@@ -178,7 +185,7 @@ impl Runner {
                 Ok(None) => is_away = false,
                 Ok(Some(assignment)) => {
                     is_away = false;
-                    self.shared.holds().insert(assignment.job.clone(), Instant::now());
+                    self.shared.holds().insert((assignment.job.clone(), assignment.fencing_token), Instant::now());
                     let shared = self.shared.clone();
                     jobs.spawn(async move {
                         let _slot = slot;
@@ -204,7 +211,7 @@ impl Shared {
         lock(&self.config.spool_root.join(RUNNER_LOCK))
     }
 
-    fn holds(&self) -> MutexGuard<'_, BTreeMap<Id<Job>, Instant>> {
+    fn holds(&self) -> MutexGuard<'_, BTreeMap<(Id<Job>, Attempt), Instant>> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -246,7 +253,7 @@ impl Shared {
             lease.hold(self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions))).await
         };
         let done = done.await;
-        self.conclude(&assignment.job, &paths, done).await;
+        self.conclude((assignment.job, assignment.fencing_token), &paths, done).await;
     }
 
     /// Takes up a job that an earlier process was following.
@@ -255,7 +262,7 @@ impl Shared {
         let _following = match handle::follow(&paths.spool).await {
             Ok(Some(lock)) => lock,
             Ok(None) => {
-                self.holds().remove(&handle.job);
+                self.holds().remove(&(handle.job, TAKEN_UP));
                 return;
             }
             Err(error) => return tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed"),
@@ -271,7 +278,8 @@ impl Shared {
             };
             lease.hold(finish).await
         };
-        self.conclude(&handle.job, &paths, done.await).await;
+        let done = done.await;
+        self.conclude((handle.job, TAKEN_UP), &paths, done).await;
     }
 
     /// Follows a supervised job to its end and reports it.
@@ -386,7 +394,8 @@ impl Shared {
     }
 
     /// Cleans up after a job.
-    async fn conclude(&self, job: &Id<Job>, paths: &Paths, done: Result<(), Gone>) {
+    async fn conclude(&self, held: (Id<Job>, Attempt), paths: &Paths, done: Result<(), Gone>) {
+        let job = &held.0;
         let (is_done, is_broken) = (done.is_ok(), matches!(done, Err(Gone::Broken(_))));
         match done {
             Ok(()) => {}
@@ -410,7 +419,7 @@ impl Shared {
         }
         // What broke may have begun. Until its lease has ended nobody may conclude that it never came.
         if !is_broken {
-            self.holds().remove(job);
+            self.holds().remove(&held);
         }
         if is_done {
             self.keep_plugins(paths).await;

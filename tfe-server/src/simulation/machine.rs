@@ -48,8 +48,8 @@ pub(super) struct Machine {
 pub(super) struct Process {
     pub(super) gate: Gate,
     pub(super) tasks: Tasks,
-    /// The jobs that it has, as it tells whenever it asks for one.
-    pub(super) holds: Mutex<BTreeSet<Id<Job>>>,
+    /// The jobs that it has, as it tells whenever it asks for one, by the token with which they were claimed.
+    pub(super) holds: Mutex<BTreeSet<(Id<Job>, u64)>>,
 }
 
 /// One attempt at a job.

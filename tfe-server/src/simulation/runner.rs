@@ -76,7 +76,7 @@ impl Runner {
     pub(super) async fn run(self) {
         let left: Vec<Work> = self.machine.disk().iter().map(|(job, spool)| Work { job: job.clone(), attempt: spool.attempt }).collect();
         for work in left {
-            self.holds().insert(work.job.clone());
+            self.holds().insert((work.job.clone(), 0));
             let runner = self.clone();
             self.spawn(async move { runner.adopt(work).await });
         }
@@ -84,14 +84,14 @@ impl Runner {
         let (process, mut number) = (random_text(self.machine.world.as_ref(), 8), 0);
         loop {
             let slot = slots.clone().acquire_owned().await.expect("it is never closed");
-            let (working, holds) = (CONCURRENCY - slots.available_permits() - 1, self.holds().iter().cloned().collect());
+            let (working, holds) = (CONCURRENCY - slots.available_permits() - 1, self.holds().iter().map(|(job, _)| job.clone()).collect());
             number += 1;
             let question = Some(Question { process: process.clone(), number });
             let info = RunnerInfo { working: working as u64, holds: Some(holds), question, ..self.info() };
             match self.network.claim(&info, CLAIM_WAIT).await {
                 Ok(None) => {}
                 Ok(Some(assignment)) => {
-                    self.holds().insert(assignment.job.clone());
+                    self.holds().insert((assignment.job.clone(), assignment.fencing_token));
                     let runner = self.clone();
                     self.spawn(async move {
                         let _slot = slot;
@@ -117,14 +117,14 @@ impl Runner {
         }
     }
 
-    fn holds(&self) -> MutexGuard<'_, BTreeSet<Id<Job>>> {
+    fn holds(&self) -> MutexGuard<'_, BTreeSet<(Id<Job>, u64)>> {
         self.process.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does not count a job as its own any more, unless it may have begun and nobody else knows.
-    fn let_go(&self, job: &Id<Job>, is_broken: bool) {
+    fn let_go(&self, held: (Id<Job>, u64), is_broken: bool) {
         if !is_broken {
-            self.holds().remove(job);
+            self.holds().remove(&held);
         }
     }
 
@@ -148,7 +148,7 @@ impl Runner {
         if let Some(work) = begun {
             self.conclude(&work, done).await;
         }
-        self.let_go(&assignment.job, is_broken);
+        self.let_go((assignment.job, assignment.fencing_token), is_broken);
     }
 
     /// Leaves the mark of the job on the disk, with what its engine will need.
@@ -202,7 +202,7 @@ impl Runner {
         let done = done.await;
         let is_broken = matches!(done, Err(Gone::Broken));
         self.conclude(&work, done).await;
-        self.let_go(&work.job, is_broken);
+        self.let_go((work.job, 0), is_broken);
     }
 
     /// Works as long as the lease is kept.
