@@ -130,27 +130,3 @@ fn a_seed_is_a_world() {
     let events = || live(seed, Some(Mutation::NoGrace), true).expect_err("it fails each time").events;
     assert_eq!(events(), events());
 }
-
-#[test]
-#[ignore = "a survey of what fails"]
-fn survey() {
-    use std::collections::BTreeMap;
-    let mut reasons: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let begun = std::time::Instant::now();
-    let count = number("TFE_SIMULATION_SEEDS").unwrap_or(SEEDS);
-    for seed in 0..count {
-        if let Err(failure) = live(seed, None, false) {
-            let reason: String = failure
-                .reason
-                .split(' ')
-                .filter(|word| !word.contains('-') && !word.chars().any(|c| c.is_ascii_digit()))
-                .collect::<Vec<_>>()
-                .join(" ");
-            reasons.entry(reason.chars().take(110).collect()).or_default().push(seed);
-        }
-    }
-    for (reason, seeds) in reasons {
-        eprintln!("{:5} {reason} {:?}", seeds.len(), &seeds[..seeds.len().min(5)]);
-    }
-    eprintln!("{count} in {:?}", begun.elapsed());
-}
