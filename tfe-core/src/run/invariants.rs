@@ -73,17 +73,13 @@ pub fn has_the_jobs_it_needs<'j>(run: &Run, jobs: impl IntoIterator<Item = &'j J
     require(open == expected, || format!("run {} is {} and has the open jobs {open:?}", run.id, run.status))
 }
 
-/// A job's token never falls and rises with each new holder; an apply is claimed once and never queued again.
+/// A job's token never falls and rises with each new holder, and what is over stays over.
 pub fn is_fenced(before: &Job, after: &Job) -> Verdict {
     require(after.fencing_token >= before.fencing_token, || format!("the token of {} fell", after.id))?;
     let changed_hands = after.status == JobStatus::Claimed && before.token_digest != after.token_digest;
     require(!changed_hands || after.fencing_token > before.fencing_token, || format!("{} has a new holder under an old token", after.id))?;
-    require(before.status != JobStatus::Finished || after.status != JobStatus::Claimed, || {
-        format!("{} was over and is claimed", after.id)
-    })?;
-    let is_again =
-        after.phase == Phase::Apply && (after.attempts > 1 || before.status == JobStatus::Claimed && after.status == JobStatus::Queued);
-    require(!is_again, || format!("the apply of {} is started twice", after.run_id))
+    let is_revived = before.status == JobStatus::Finished && after.status == JobStatus::Claimed;
+    require(!is_revived, || format!("{} was over and is claimed", after.id))
 }
 
 /// At most one apply of a workspace is in a runner's hands. `jobs` are those of the workspace.

@@ -1,7 +1,7 @@
 //! Machines with a runner: the process that follows jobs, the engines that go on without it, and the disk that survives both.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -48,6 +48,8 @@ pub(super) struct Machine {
 pub(super) struct Process {
     pub(super) gate: Gate,
     pub(super) tasks: Tasks,
+    /// The jobs that it has, as it tells whenever it asks for one.
+    pub(super) holds: Mutex<BTreeSet<Id<Job>>>,
 }
 
 /// One attempt at a job.
@@ -242,7 +244,7 @@ fn write(machine: &Machine, work: &Work, line: &str) {
         spool.log.clone()
     });
     if let Some(log) = log {
-        machine.world.ledger().attempt(&log, work.attempt).text.extend_from_slice(line.as_bytes());
+        machine.world.ledger().attempt(&log, work.attempt).into_iter().for_each(|attempt| attempt.text.extend_from_slice(line.as_bytes()));
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use super::{
     machine::{Machine, Process},
     node::Node,
-    oracle::CALLER,
+    oracle::{CALLER, CLAIMANT},
 };
 use crate::service::control::LocalControl;
 
@@ -110,7 +110,10 @@ impl Network {
     }
 
     pub(super) async fn claim(&self, info: &RunnerInfo, wait: Duration) -> Result<Option<Assignment>, ControlError> {
-        self.call(None, wait, (info.clone(), wait), |control, (info, wait)| async move { control.claim(&info, wait).await }.boxed()).await
+        let ask = |control: LocalControl, (info, wait): (RunnerInfo, _)| {
+            CLAIMANT.scope(info.name.clone(), async move { control.claim(&info, wait).await }).boxed()
+        };
+        self.call(None, wait, (info.clone(), wait), ask).await
     }
 
     pub(super) async fn adopt(&self, info: &RunnerInfo, job: &Id<Job>) -> Result<Assignment, ControlError> {

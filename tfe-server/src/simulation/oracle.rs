@@ -26,6 +26,8 @@ use tfe_storage::Write;
 tokio::task_local! {
     /// On whose behalf a node works: set while it answers a runner's call about a job.
     pub(super) static CALLER: Ticket;
+    /// The name of the runner that a node looks for work for.
+    pub(super) static CLAIMANT: String;
 }
 
 /// Which node commits.
@@ -153,7 +155,9 @@ impl Oracle {
         for change in changes {
             let Change::Job(after) = change else { continue };
             let Some(before) = self.jobs.get(after.id.as_str()).filter(|job| job.status == JobStatus::Claimed) else { continue };
-            if after.status == JobStatus::Claimed {
+            let holder = before.lease.as_ref().map(|lease| &lease.holder);
+            let is_given_back = CLAIMANT.try_with(|claimant| Some(claimant) == holder).unwrap_or(false);
+            if after.status == JobStatus::Claimed || is_given_back {
                 continue;
             }
             require(before.is_given_up(committer.latest), || format!("{} was given up before its time", before.id))?;

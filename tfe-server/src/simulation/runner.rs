@@ -1,7 +1,12 @@
 //! A scripted runner: it calls the control plane as the real one does (`tfe-runner`'s `runner`, `lease` and `follow`), with an
 //! engine that only waits, a disk in memory, and coarser ticks.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ops::ControlFlow,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tfe_core::{id::Id, job::Job, plan::Summary, run::Phase};
@@ -66,16 +71,19 @@ impl Runner {
     pub(super) async fn run(self) {
         let left: Vec<Work> = self.machine.disk().iter().map(|(job, spool)| Work { job: job.clone(), attempt: spool.attempt }).collect();
         for work in left {
+            self.holds().insert(work.job.clone());
             let runner = self.clone();
             self.spawn(async move { runner.adopt(work).await });
         }
         let slots = Arc::new(Semaphore::new(CONCURRENCY));
         loop {
             let slot = slots.clone().acquire_owned().await.expect("it is never closed");
-            let info = RunnerInfo { working: (CONCURRENCY - slots.available_permits() - 1) as u64, ..self.info() };
+            let (working, holds) = (CONCURRENCY - slots.available_permits() - 1, self.holds().iter().cloned().collect());
+            let info = RunnerInfo { working: working as u64, holds: Some(holds), ..self.info() };
             match self.network.claim(&info, CLAIM_WAIT).await {
                 Ok(None) => {}
                 Ok(Some(assignment)) => {
+                    self.holds().insert(assignment.job.clone());
                     let runner = self.clone();
                     self.spawn(async move {
                         let _slot = slot;
@@ -101,6 +109,10 @@ impl Runner {
         }
     }
 
+    fn holds(&self) -> MutexGuard<'_, BTreeSet<Id<Job>>> {
+        self.process.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn info(&self) -> RunnerInfo {
         RunnerInfo { name: self.machine.name.clone(), concurrency: CONCURRENCY as u64, ..RunnerInfo::default() }
     }
@@ -120,6 +132,7 @@ impl Runner {
         if let Some(work) = begun {
             self.conclude(&work, done).await;
         }
+        self.holds().remove(&assignment.job);
     }
 
     /// Leaves the mark of the job on the disk, with what its engine will need.
@@ -134,8 +147,14 @@ impl Runner {
             state = Some(current.map_or_else(|| State::empty(assignment.spec.workspace.clone()), |bytes| State::parsed(&bytes)));
         }
         let world = &self.machine.world;
-        let log = world.oracle().runs[assignment.run.as_str()].phase_id(assignment.phase).to_owned();
-        world.ledger().log_begun(&log, ticket.fencing_token, stored);
+        let (log, is_in_force) = {
+            let oracle = world.oracle();
+            let log = oracle.runs[assignment.run.as_str()].phase_id(assignment.phase).to_owned();
+            (log, oracle.jobs[assignment.job.as_str()].fencing_token == ticket.fencing_token)
+        };
+        if is_in_force {
+            world.ledger().log_begun(&log, ticket.fencing_token, stored);
+        }
         self.machine.disk().insert(assignment.job.clone(), Spool::new(assignment, log, stored, state));
         Ok(Work { job: assignment.job.clone(), attempt: ticket.fencing_token })
     }
@@ -147,6 +166,8 @@ impl Runner {
             let assignment = self.insist(|| self.network.adopt(&info, &work.job)).await?;
             let ticket = ticket(&assignment);
             self.machine.world.tell(|| format!("{} adopts {work:?}: {ticket:?}", self.machine.name));
+            let log = self.machine.on_disk(&work, |spool| spool.log.clone()).ok_or(Gone::Fenced)?;
+            self.machine.world.ledger().taken_up(&log, work.attempt);
             if self.machine.world.is(Mutation::RestartedApplies) && assignment.phase == Phase::Apply {
                 self.machine.supervise(&work);
             }
@@ -164,6 +185,7 @@ impl Runner {
         };
         let done = done.await;
         self.conclude(&work, done).await;
+        self.holds().remove(&work.job);
     }
 
     /// Works as long as the lease is kept.
@@ -202,7 +224,7 @@ impl Runner {
         self.insist(|| self.network.report(ticket, &outcome)).await?;
         self.machine.world.tell(|| format!("{} has reported {work:?}", self.machine.name));
         if let Some(log) = self.machine.on_disk(work, |spool| spool.log.clone()) {
-            self.machine.world.ledger().attempt(&log, work.attempt).is_reported = true;
+            self.machine.world.ledger().attempt(&log, work.attempt).into_iter().for_each(|attempt| attempt.is_reported = true);
         }
         Ok(())
     }
