@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tfe_core::{
     engine_version::Build,
     id::Id,
-    job::Job,
+    job::{Job, Question},
     plan::Summary,
     run::{Phase, Run},
     secret::{Secret, exposed},
@@ -180,6 +180,9 @@ pub struct RunnerInfo {
     /// among them has never reached it. None from runners that do not say.
     #[serde(default)]
     pub holds: Option<Vec<Id<Job>>>,
+    /// Which question for work this is. None from runners that do not number them.
+    #[serde(default)]
+    pub question: Option<Question>,
 }
 
 impl ArtifactKind {

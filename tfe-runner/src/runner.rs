@@ -10,7 +10,12 @@ use std::{
 };
 
 use nix::fcntl::Flock;
-use tfe_core::{error::chain, id::Id, job::Job, run::Phase};
+use tfe_core::{
+    error::chain,
+    id::Id,
+    job::{Job, Question},
+    run::Phase,
+};
 use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -98,6 +103,7 @@ impl Runner {
             concurrency: config.concurrency.max(1) as u64,
             working: 0,
             holds: None,
+            question: None,
         };
         let plugins = config.plugins.as_ref().map(|root| Plugins::at(root, &config.work_root));
         Self { shared: Arc::new(Shared { config, control, tools, plugins, info, holds: Mutex::default() }) }
@@ -146,6 +152,8 @@ impl Runner {
     async fn take_jobs(&self, jobs: &mut JoinSet<()>, drain: &CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.shared.config.concurrency.max(1)));
         let mut is_away = false;
+        // Without chance the questions are not numbered, and an answer that gets lost costs the end of a lease.
+        let (process, mut number) = (getrandom::u64().ok().map(|chance| format!("{chance:016x}")), 0);
         loop {
             while jobs.try_join_next().is_some() {}
             let slot = tokio::select! {
@@ -159,7 +167,9 @@ impl Runner {
             let free = slots.available_permits() as u64 + 1;
             let working = self.shared.info.concurrency.saturating_sub(free);
             let holds = self.shared.holds().keys().cloned().collect();
-            let info = RunnerInfo { working, holds: Some(holds), ..self.shared.info.clone() };
+            number += 1;
+            let question = process.clone().map(|process| Question { process, number });
+            let info = RunnerInfo { working, holds: Some(holds), question, ..self.shared.info.clone() };
             let claimed = tokio::select! {
                 () = drain.cancelled() => return,
                 claimed = self.shared.control.claim(&info, CLAIM_WAIT) => claimed,
@@ -377,7 +387,7 @@ impl Shared {
 
     /// Cleans up after a job.
     async fn conclude(&self, job: &Id<Job>, paths: &Paths, done: Result<(), Gone>) {
-        let is_done = done.is_ok();
+        let (is_done, is_broken) = (done.is_ok(), matches!(done, Err(Gone::Broken(_))));
         match done {
             Ok(()) => {}
             Err(Gone::Fenced) => {
@@ -398,7 +408,10 @@ impl Shared {
         } else {
             tracing::error!(%job, "the supervisor of a job does not end; its directory stays until the next start of this runner");
         }
-        self.holds().remove(job);
+        // What broke may have begun. Until its lease has ended nobody may conclude that it never came.
+        if !is_broken {
+            self.holds().remove(job);
+        }
         if is_done {
             self.keep_plugins(paths).await;
         }

@@ -97,6 +97,26 @@ pub struct Lease {
     pub holder: String,
     /// When it ends unless renewed.
     pub expires_at: Timestamp,
+    /// The question that it answered, if the runner numbers its questions.
+    #[serde(default)]
+    pub answers: Option<Question>,
+}
+
+/// One of the questions for work of a runner's process, which asks for one job at a time: each after it has the last one's answer, or
+/// has given it up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The process, by something that no other process of the runner has.
+    pub process: String,
+    /// Rises with each question of the process.
+    pub number: u64,
+}
+
+impl Question {
+    /// Whether the process knew what became of `earlier` when it asked this. Of a question of another process it is not known.
+    pub fn comes_after(&self, earlier: &Self) -> bool {
+        self.process == earlier.process && self.number > earlier.number
+    }
 }
 
 record!(Job, JOBS = "jobs", prefix: "job",
@@ -140,8 +160,26 @@ impl Job {
         self.status = JobStatus::Claimed;
         self.fencing_token += 1;
         self.attempts += 1;
-        self.lease = Some(Lease { holder: holder.to_owned(), expires_at: now.plus_seconds(LEASE_SECONDS) });
+        let answers = self.lease.and_then(|lease| lease.answers);
+        self.lease = Some(Lease { holder: holder.to_owned(), expires_at: now.plus_seconds(LEASE_SECONDS), answers });
         self
+    }
+
+    /// Notes which question of its holder gave the job.
+    #[must_use]
+    pub fn answering(mut self, question: Option<Question>) -> Self {
+        if let Some(lease) = &mut self.lease {
+            lease.answers = question;
+        }
+        self
+    }
+
+    /// Whether `runner` was given the job and never received it, as follows from a later question of its in which it names all that
+    /// it has. Without numbers nothing follows: a question that was long on its way, or one of a process that has lost its disk,
+    /// names less than the runner has begun.
+    pub fn never_reached(&self, runner: &str, question: &Question, holds: &[Id<Self>]) -> bool {
+        let given = |lease: &Lease| lease.holder == runner && lease.answers.as_ref().is_some_and(|earlier| question.comes_after(earlier));
+        self.status == JobStatus::Claimed && !holds.contains(&self.id) && self.lease.as_ref().is_some_and(given)
     }
 
     /// Extends the lease from now.
@@ -217,6 +255,21 @@ pub(crate) mod tests {
         assert!(plan.is_given_up(at(LEASE_SECONDS)));
         assert!(!apply.is_given_up(at(LEASE_SECONDS + APPLY_GRACE_SECONDS - 1)));
         assert!(apply.is_given_up(at(LEASE_SECONDS + APPLY_GRACE_SECONDS)));
+    }
+
+    #[test]
+    fn only_a_later_question_of_the_same_process_tells_that_a_job_never_arrived() {
+        let question = |process: &str, number| Question { process: process.to_owned(), number };
+        let given =
+            job("job-1", "org-1", Priority::Apply, 0).claimed("worker", Timestamp::from_millis(0)).answering(Some(question("a", 2)));
+        assert!(given.never_reached("worker", &question("a", 3), &[]));
+        assert!(!given.never_reached("worker", &question("a", 3), &[given.id.clone()]), "it has it");
+        assert!(!given.never_reached("worker", &question("a", 2), &[]), "the same question came twice");
+        assert!(!given.never_reached("worker", &question("a", 1), &[]), "a question that was long on its way");
+        assert!(!given.never_reached("worker", &question("b", 9), &[]), "another process may have lost its disk");
+        assert!(!given.never_reached("other", &question("a", 3), &[]), "another runner");
+        let adopted = given.claimed("worker", Timestamp::from_millis(1));
+        assert_eq!(adopted.lease.unwrap().answers, Some(question("a", 2)), "taken up again, it was still given then");
     }
 
     #[test]

@@ -88,18 +88,14 @@ impl LocalControl {
     }
 
     /// Gives out again what the runner was given and never received, since this or another node died before it could answer.
-    /// A runner asks for one job at a time and says what it has each time it asks, so what it does not name then is not there.
     async fn take_back(&self, runner: &RunnerInfo) -> Result<(), ApiError> {
-        let Some(holds) = &runner.holds else { return Ok(()) };
+        let (Some(holds), Some(question)) = (&runner.holds, &runner.question) else { return Ok(()) };
         let claimed = Query::of::<Job>().equals("queue", &self.queue).equals("status", "claimed").limit(MAX_CLAIMED);
-        for job in self.app.store.list::<Job>(claimed).await?.items {
-            let is_its_own = job.lease.as_ref().is_some_and(|lease| lease.holder == runner.name);
-            if !is_its_own || holds.contains(&job.id) {
-                continue;
-            }
+        let claimed = self.app.store.list::<Job>(claimed).await?.items;
+        for job in claimed.iter().filter(|job| job.never_reached(&runner.name, question, holds)) {
             tracing::info!(job = %job.id, run = %job.run_id, runner = runner.name, "a job that never reached its runner is given out again");
-            match runs::step(&self.app, &job.run_id, &Event::NeverReceived, None, Batch::new().check(&job)).await {
-                Ok(_) | Err(ApiError::Refused(_)) => {}
+            match runs::step(&self.app, &job.run_id, &Event::NeverReceived, None, Batch::new().check(job)).await {
+                Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -109,7 +105,7 @@ impl LocalControl {
     async fn take(&self, runner: &RunnerInfo, job: &Versioned<Job>) -> Result<Option<Assignment>, ApiError> {
         let Some(run) = self.app.store.find::<Run>(job.run_id.as_str()).await? else { return Ok(None) };
         let token = tokens::new_secret(&self.app);
-        let mut claimed = job.record.clone().claimed(&runner.name, self.app.now());
+        let mut claimed = job.record.clone().claimed(&runner.name, self.app.now()).answering(runner.question.clone());
         claimed.token_digest = Some(tokens::digest(token.expose()));
         let also = Batch::new().update(job, &claimed);
         // Before the claim: what cannot be opened now, since the vault is away, leaves the job where it is in the queue.

@@ -9,7 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tfe_core::{id::Id, job::Job, plan::Summary, run::Phase};
+use tfe_core::{
+    id::{Id, random_text},
+    job::{Job, Question},
+    plan::Summary,
+    run::Phase,
+};
 use tfe_runner::{
     control::{ControlError, Ticket},
     job::{Assignment, Directive, Outcome, RunnerInfo},
@@ -76,10 +81,13 @@ impl Runner {
             self.spawn(async move { runner.adopt(work).await });
         }
         let slots = Arc::new(Semaphore::new(CONCURRENCY));
+        let (process, mut number) = (random_text(self.machine.world.as_ref(), 8), 0);
         loop {
             let slot = slots.clone().acquire_owned().await.expect("it is never closed");
             let (working, holds) = (CONCURRENCY - slots.available_permits() - 1, self.holds().iter().cloned().collect());
-            let info = RunnerInfo { working: working as u64, holds: Some(holds), ..self.info() };
+            number += 1;
+            let question = Some(Question { process: process.clone(), number });
+            let info = RunnerInfo { working: working as u64, holds: Some(holds), question, ..self.info() };
             match self.network.claim(&info, CLAIM_WAIT).await {
                 Ok(None) => {}
                 Ok(Some(assignment)) => {
@@ -113,6 +121,13 @@ impl Runner {
         self.process.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Does not count a job as its own any more, unless it may have begun and nobody else knows.
+    fn let_go(&self, job: &Id<Job>, is_broken: bool) {
+        if !is_broken {
+            self.holds().remove(job);
+        }
+    }
+
     fn info(&self) -> RunnerInfo {
         RunnerInfo { name: self.machine.name.clone(), concurrency: CONCURRENCY as u64, ..RunnerInfo::default() }
     }
@@ -129,10 +144,11 @@ impl Runner {
             self.finish(&ticket, &work, 0, assignment.phase).await
         };
         let done = self.with_lease(&ticket, work).await;
+        let is_broken = matches!(done, Err(Gone::Broken));
         if let Some(work) = begun {
             self.conclude(&work, done).await;
         }
-        self.holds().remove(&assignment.job);
+        self.let_go(&assignment.job, is_broken);
     }
 
     /// Leaves the mark of the job on the disk, with what its engine will need.
@@ -184,8 +200,9 @@ impl Runner {
             self.with_lease(&ticket, finish).await
         };
         let done = done.await;
+        let is_broken = matches!(done, Err(Gone::Broken));
         self.conclude(&work, done).await;
-        self.holds().remove(&work.job);
+        self.let_go(&work.job, is_broken);
     }
 
     /// Works as long as the lease is kept.

@@ -35,7 +35,7 @@ use super::{
 };
 
 /// How many of the last events a failure shows.
-const MAX_EVENTS: usize = 400;
+const MAX_EVENTS: usize = 4000;
 
 /// One world.
 pub(super) struct World {
