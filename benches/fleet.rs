@@ -25,7 +25,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
 /// Workspaces, and runs of each measurement.
-const WORKSPACES: usize = 100;
+const WORKSPACES: u16 = 100;
 /// Runs at once, on both sides: twice the cores of the machine that the project is measured on.
 const CONCURRENCY: usize = 4;
 /// How often both sides are measured.
@@ -54,7 +54,7 @@ fn main() {
         through.push(runtime.block_on(server.plan_all(&workspaces)));
     }
     let (direct, through) = (median(direct), median(through));
-    let rate = |time: Duration| 60.0 * WORKSPACES as f64 / time.as_secs_f64();
+    let rate = |time: Duration| 60.0 * f64::from(WORKSPACES) / time.as_secs_f64();
     println!("{WORKSPACES} plans, {CONCURRENCY} at once, medians of {ROUNDS}");
     println!("directly           {:>7.0} runs/min", rate(direct));
     println!("through the server {:>7.0} runs/min", rate(through));
@@ -78,7 +78,9 @@ fn directly(home: &Path) -> Duration {
         let (next, directories) = (next.clone(), directories.clone());
         thread::spawn(move || {
             while let Some(directory) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
-                COMMANDS.iter().for_each(|arguments| terraform(directory, arguments));
+                for arguments in COMMANDS {
+                    terraform(directory, arguments);
+                }
             }
         })
     });

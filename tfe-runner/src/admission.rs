@@ -29,26 +29,27 @@ pub(crate) struct Memory {
 }
 
 /// Whether one more run fits that may use so much; 0 is as much as there is, and nobody knows. `young` runs were just taken.
+/// A limit is the most that a run may use, and most use far less: a worker that is idle takes one whatever is measured, so that
+/// a small machine does one after the other instead of none.
 pub(crate) fn fits(available_bytes: u64, run_bytes: u64, young: usize) -> bool {
     run_bytes.saturating_mul(young as u64 + 1) <= available_bytes
 }
 
-/// Says so if no run could ever begin here.
+/// Says so if two runs could never be here at once.
 pub(crate) fn check(run_bytes: u64) {
     if let Some(memory) = Memory::now().filter(|memory| !fits(memory.total, run_bytes, 0)) {
-        tracing::error!(
+        tracing::warn!(
             machine_mib = memory.total / MIB,
             run_mib = run_bytes / MIB,
-            "a run may use more memory than this machine has, so no run can begin here; lower TFE_CAPACITY_MEMORY, or set it to 0 to run \
-             without a limit"
+            "a run may use more memory than this machine has, so runs are done one after the other here; lower TFE_CAPACITY_MEMORY"
         );
     }
 }
 
 /// Returns once one more run fits. That may take long, since others have the memory; then it is said once.
-pub(crate) async fn until_fits(run_bytes: u64, young: impl Fn() -> usize) {
+pub(crate) async fn until_fits(run_bytes: u64, young: impl Fn() -> usize, is_idle: impl Fn() -> bool) {
     let (since, mut is_told) = (Instant::now(), false);
-    while let Some(memory) = Memory::now().filter(|memory| !fits(memory.available, run_bytes, young())) {
+    while let Some(memory) = Memory::now().filter(|memory| !is_idle() && !fits(memory.available, run_bytes, young())) {
         if !is_told && since.elapsed() >= PATIENCE {
             tracing::warn!(
                 available_mib = memory.available / MIB,

@@ -218,7 +218,7 @@ impl Shared {
     /// Returns once there is memory for one more run.
     async fn has_memory(&self) {
         let young = || self.holds().values().filter(|taken| taken.elapsed() < admission::SETTLING).count();
-        admission::until_fits(self.config.isolation.limits.memory_bytes, young).await;
+        admission::until_fits(self.config.isolation.limits.memory_bytes, young, || self.holds().is_empty()).await;
     }
 
     /// The jobs that an earlier process of this runner was following.

@@ -263,7 +263,7 @@ pub(crate) mod tests {
         let given =
             job("job-1", "org-1", Priority::Apply, 0).claimed("worker", Timestamp::from_millis(0)).answering(Some(question("a", 2)));
         assert!(given.never_reached("worker", &question("a", 3), &[]));
-        assert!(!given.never_reached("worker", &question("a", 3), &[given.id.clone()]), "it has it");
+        assert!(!given.never_reached("worker", &question("a", 3), std::slice::from_ref(&given.id)), "it has it");
         assert!(!given.never_reached("worker", &question("a", 2), &[]), "the same question came twice");
         assert!(!given.never_reached("worker", &question("a", 1), &[]), "a question that was long on its way");
         assert!(!given.never_reached("worker", &question("b", 9), &[]), "another process may have lost its disk");

@@ -93,7 +93,9 @@ mod tests {
                 working.retain(|(_, end)| *end > now);
                 while working.len() < slots && !queued.is_empty() {
                     let mut shares: BTreeMap<Id<Organization>, usize> = BTreeMap::new();
-                    working.iter().for_each(|(id, _)| *shares.entry(id.clone()).or_default() += 1);
+                    for (id, _) in &working {
+                        *shares.entry(id.clone()).or_default() += 1;
+                    }
                     let id = fair_order(&queued, &shares, Timestamp::from_millis(now * 1000))[0].id.clone();
                     if id.as_str() == "mine" {
                         return Ok(());

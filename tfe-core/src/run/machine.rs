@@ -58,7 +58,9 @@ impl Run {
     fn next(self, event: &Event, now: Timestamp) -> Option<Self> {
         match (self.status, event) {
             (Status::Pending, Event::Admitted) => Some(self.moved(Status::PlanQueued, now).phased(Phase::Plan, PhaseStatus::Queued, now)),
-            (Status::Confirmed, Event::Admitted) => Some(self.queued_for_apply(now)),
+            (Status::Confirmed, Event::Admitted) | (Status::Applying, Event::NeverReceived) if !self.is_asked_to_stop() => {
+                Some(self.queued_for_apply(now))
+            }
 
             (Status::PlanQueued, Event::Claimed) => Some(self.moved(Status::Planning, now).phased(Phase::Plan, PhaseStatus::Running, now)),
             (Status::ApplyQueued, Event::Claimed) => {
@@ -68,8 +70,10 @@ impl Run {
             (Status::Planning, Event::Ended(result)) => Some(self.ended(Phase::Plan, result, now)),
             (Status::Applying, Event::Ended(result)) => Some(self.ended(Phase::Apply, result, now)),
 
-            (Status::Planning, Event::RunnerLost { .. }) if self.cancel.is_some() => Some(self.stopped(Phase::Plan, now)),
-            (Status::Planning, Event::RunnerLost { retry: true }) => {
+            (Status::Planning, Event::RunnerLost { .. } | Event::NeverReceived) if self.is_asked_to_stop() => {
+                Some(self.stopped(Phase::Plan, now))
+            }
+            (Status::Planning, Event::RunnerLost { retry: true } | Event::NeverReceived) => {
                 Some(self.moved(Status::PlanQueued, now).phased(Phase::Plan, PhaseStatus::Queued, now))
             }
             (Status::Planning, Event::RunnerLost { retry: false }) => {
@@ -80,12 +84,7 @@ impl Run {
                 Some(self.failed("its runner was lost during the apply; the state is as last saved, so plan again before you apply", now))
             }
 
-            (Status::Planning, Event::NeverReceived) if self.cancel.is_some() => Some(self.stopped(Phase::Plan, now)),
-            (Status::Applying, Event::NeverReceived) if self.cancel.is_some() => Some(self.stopped(Phase::Apply, now)),
-            (Status::Planning, Event::NeverReceived) => {
-                Some(self.moved(Status::PlanQueued, now).phased(Phase::Plan, PhaseStatus::Queued, now))
-            }
-            (Status::Applying, Event::NeverReceived) => Some(self.queued_for_apply(now)),
+            (Status::Applying, Event::NeverReceived) => Some(self.stopped(Phase::Apply, now)),
 
             (status, Event::Failed { reason }) if !status.is_final() && self.active_phase().is_some() => Some(self.failed(reason, now)),
 
@@ -165,6 +164,10 @@ impl Run {
         let cancel = self.cancel.as_mut().filter(|cancel| cancel.force_available_at <= now && cancel.forced_at.is_none())?;
         cancel.forced_at = Some(now);
         Some(self)
+    }
+
+    fn is_asked_to_stop(&self) -> bool {
+        self.cancel.is_some()
     }
 
     fn is_forced(&self) -> bool {

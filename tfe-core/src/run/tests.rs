@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{Effect, Event, Phase, PhaseRecord, PhaseResult, PhaseStatus, Run, RunOptions, Status, admissible};
+use super::{Effect, Event, Phase, PhaseRecord, PhaseResult, PhaseStatus, Run, RunOptions, Status, admissible, is_superseded_by};
 use crate::{id::Id, plan::Summary, time::Timestamp, workspace::Workspace};
 
 fn run(sequence: u64, options: RunOptions) -> Run {
@@ -45,6 +45,7 @@ fn events() -> impl Strategy<Value = Event> {
         1 => Just(Event::Ended(PhaseResult::Failed { reason: "failed".into(), summary: summary(false) })),
         1 => Just(Event::Ended(PhaseResult::Interrupted(summary(false)))),
         1 => any::<bool>().prop_map(|retry| Event::RunnerLost { retry }),
+        1 => Just(Event::NeverReceived),
         1 => Just(Event::Failed { reason: "no engine".into() }),
         2 => Just(Event::ConfirmRequested { by: None }),
         1 => Just(Event::DiscardRequested),
@@ -107,6 +108,8 @@ proptest! {
         for event in history {
             if let Ok(step) = run.clone().on(&event, Timestamp::from_millis(0)) {
                 applies += u32::from(run.status != Status::Applying && step.run.status == Status::Applying);
+                // What never reached a runner was not started.
+                applies -= u32::from(run.status == Status::Applying && event == Event::NeverReceived);
                 run = step.run;
             }
         }
@@ -182,6 +185,7 @@ fn every_move_of_the_table_is_made_by_some_event() {
         Event::Ended(PhaseResult::Failed { reason: String::new(), summary: summary(false) }),
         Event::Ended(PhaseResult::Interrupted(summary(false))),
         Event::RunnerLost { retry: true },
+        Event::NeverReceived,
         Event::Failed { reason: String::new() },
         Event::ConfirmRequested { by: None },
         Event::DiscardRequested,
@@ -244,4 +248,33 @@ fn workspace() -> Workspace {
         current_state_version_id: None,
         resource_count: 0,
     }
+}
+
+#[test]
+fn only_a_newer_look_at_the_same_branch_makes_a_look_pointless() {
+    let look = |sequence, branch: Option<&str>| {
+        run(sequence, RunOptions { plan_only: true, branch: branch.map(str::to_owned), ..RunOptions::default() })
+    };
+    let older = look(1, Some("main"));
+    assert!(is_superseded_by(&older, &look(2, Some("main"))));
+    assert!(!is_superseded_by(&older, &look(2, Some("other"))));
+    assert!(!is_superseded_by(&look(2, Some("main")), &look(1, Some("main"))), "the newer one stays");
+    assert!(!is_superseded_by(&look(1, None), &look(2, None)), "without a branch nothing is known");
+    let applied = run(2, RunOptions { branch: Some("main".to_owned()), ..RunOptions::default() });
+    assert!(!is_superseded_by(&older, &applied) && !is_superseded_by(&applied, &look(3, Some("main"))));
+}
+
+#[test]
+fn an_apply_that_never_reached_its_runner_is_queued_again_and_one_that_was_lost_is_not() {
+    let now = Timestamp::from_millis(0);
+    let applying = || {
+        let mut run = run(1, RunOptions::default());
+        run.status = Status::Applying;
+        run.apply.status = PhaseStatus::Running;
+        run
+    };
+    assert_eq!(applying().on(&Event::NeverReceived, now).unwrap().run.status, Status::ApplyQueued);
+    assert_eq!(applying().on(&Event::RunnerLost { retry: true }, now).unwrap().run.status, Status::Errored);
+    let stopped = applying().on(&Event::CancelRequested, now).unwrap().run;
+    assert_eq!(stopped.on(&Event::NeverReceived, now).unwrap().run.status, Status::Canceled);
 }

@@ -26,7 +26,7 @@ pub(crate) async fn note(app: &App, queue: &str, runner: &RunnerInfo, address: O
     };
     let batch = match &known {
         Some(known) if is_current(known, runner) && now.millis_since(known.last_seen_at) < NOTE_GRAIN_MILLIS => return Ok(()),
-        Some(known) => Batch::new().update(known, &fresh(known)),
+        Some(known) => Batch::new().update(known, fresh(known)),
         None => Batch::new().insert(&fresh(&Agent {
             id: app.new_id(),
             created_at: now,

@@ -101,12 +101,6 @@ async fn see_to(scene: &Scene, run: &Id<Run>, wish: Wish) {
     }
 }
 
-/// Whether there is nothing more to wish.
-fn is_done(wish: Wish, status: Status) -> bool {
-    let is_kept = matches!(status, Status::Planned | Status::PlannedAndSaved);
-    status.is_final() || wish == Wish::Nothing || is_kept && matches!(wish, Wish::Cancel | Wish::ForceCancel)
-}
-
 /// What a person asks a node to do.
 enum Deed<'d> {
     Step(&'d Run, &'d Event),

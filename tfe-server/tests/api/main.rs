@@ -5,6 +5,7 @@ mod collect;
 mod engine_versions;
 mod harness;
 mod health;
+mod limits;
 mod runs;
 mod states;
 mod uploads;

@@ -83,13 +83,17 @@ fn brokers_that_are_wiped_lose_no_run() {
     let node = &installation.nodes[0];
     let projects: Vec<_> =
         (0..6).map(|number| node.project(&format!("wiped-{number}"), "resource \"terraform_data\" \"a\" {}\n")).collect();
-    projects.iter().for_each(|project| drop(project.init()));
+    for project in &projects {
+        project.init();
+    }
     let applies: Vec<_> = projects.iter().map(|project| project.start(&["apply", "-auto-approve", "-no-color"])).collect();
     for _ in 0..10 {
         wipe_brokers();
         thread::sleep(Duration::from_millis(200));
     }
-    applies.into_iter().for_each(|apply| drop(finish(apply).succeeded().shows("Apply complete!")));
+    for apply in applies {
+        finish(apply).succeeded().shows("Apply complete!");
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{
     service::{control::LocalControl, tokens},
 };
 
-/// What a handler returns.
+/// What a handler returns that can fail before the call.
 pub(super) type Answer = Result<Response, ApiError>;
 
 /// A worker with a token of its own, and the door to the jobs that it may take.
@@ -69,15 +69,15 @@ impl<T: DeserializeOwned> FromRequest<App> for Document<T> {
 }
 
 /// The answer to a call.
-pub(super) fn answered<T>(result: Result<T, ControlError>, done: impl FnOnce(T) -> Response) -> Answer {
+pub(super) fn answered<T>(result: Result<T, ControlError>, done: impl FnOnce(T) -> Response) -> Response {
     let status = |code| StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     match result {
-        Ok(value) => Ok(done(value)),
-        Err(ControlError::Fenced) => Ok(status(wire::FENCED).into_response()),
-        Err(ControlError::Refused(reason)) => Ok((status(wire::REFUSED), reason).into_response()),
+        Ok(value) => done(value),
+        Err(ControlError::Fenced) => status(wire::FENCED).into_response(),
+        Err(ControlError::Refused(reason)) => (status(wire::REFUSED), reason).into_response(),
         Err(ControlError::Unavailable(source)) => {
             tracing::debug!(error = chain(source.as_ref()), "a worker must try again");
-            Ok(StatusCode::SERVICE_UNAVAILABLE.into_response())
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }
 }

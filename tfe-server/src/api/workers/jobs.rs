@@ -46,29 +46,29 @@ pub(super) fn routes() -> Routes {
         .post("/api/worker/v1/jobs/{job}/report", report)
 }
 
-async fn adopt(worker: Worker, Path(job): Path<String>, Document(caller): Document<wire::Caller>) -> Answer {
+async fn adopt(worker: Worker, Path(job): Path<String>, Document(caller): Document<wire::Caller>) -> Response {
     answered(worker.0.adopt(&caller.runner, &Id::from(job.as_str())).await, |assignment| Json(assignment).into_response())
 }
 
 async fn bring_late_state(worker: Worker, Path(job): Path<String>, body: Body) -> Answer {
     let sealed = whole(body, MAX_STATE_BYTES).await?;
-    answered(worker.0.bring_late_state(&Id::from(job.as_str()), sealed).await, done)
+    Ok(answered(worker.0.bring_late_state(&Id::from(job.as_str()), sealed).await, done))
 }
 
-async fn heartbeat(holder: Holder) -> Answer {
+async fn heartbeat(holder: Holder) -> Response {
     answered(holder.control.heartbeat(&holder.ticket).await, wanted)
 }
 
-async fn await_directive(holder: Holder, Document(wait): Document<wire::Wait>) -> Answer {
+async fn await_directive(holder: Holder, Document(wait): Document<wire::Wait>) -> Response {
     let wait = Duration::from_millis(wait.wait_millis.min(wire::MAX_WAIT_MILLIS));
     answered(holder.control.await_directive(&holder.ticket, wait).await, wanted)
 }
 
-async fn configuration(holder: Holder) -> Answer {
+async fn configuration(holder: Holder) -> Response {
     answered(holder.control.configuration(&holder.ticket).await, |content| Body::from_stream(content).into_response())
 }
 
-async fn state(holder: Holder) -> Answer {
+async fn state(holder: Holder) -> Response {
     answered(holder.control.state(&holder.ticket).await, |state| match state {
         Some(state) => state.into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
@@ -77,24 +77,24 @@ async fn state(holder: Holder) -> Answer {
 
 async fn save_state(holder: Holder, body: Body) -> Answer {
     let content = whole(body, MAX_STATE_BYTES).await?;
-    answered(holder.control.save_state(&holder.ticket, content).await, done)
+    Ok(answered(holder.control.save_state(&holder.ticket, content).await, done))
 }
 
 async fn artifact(holder: Holder, Path((_, kind)): Path<(String, String)>) -> Answer {
     let kind = ArtifactKind::parse(&kind).ok_or(ApiError::NotFound)?;
-    answered(holder.control.artifact(&holder.ticket, kind).await, |content| match content {
+    Ok(answered(holder.control.artifact(&holder.ticket, kind).await, |content| match content {
         Some(content) => Body::from_stream(content).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
-    })
+    }))
 }
 
 async fn save_artifact(holder: Holder, Path((_, kind)): Path<(String, String)>, body: Body) -> Answer {
     let kind = ArtifactKind::parse(&kind).ok_or(ApiError::NotFound)?;
     let content: ByteStream = upload(body, MAX_SILENCE).boxed();
-    answered(holder.control.save_artifact(&holder.ticket, kind, content).await, done)
+    Ok(answered(holder.control.save_artifact(&holder.ticket, kind, content).await, done))
 }
 
-async fn log_length(holder: Holder) -> Answer {
+async fn log_length(holder: Holder) -> Response {
     answered(holder.control.log_length(&holder.ticket).await, |bytes| Json(wire::Length { bytes }).into_response())
 }
 
@@ -102,10 +102,10 @@ async fn append_log(holder: Holder, parameters: Parameters, body: Body) -> Answe
     let offset = parameters.get("offset").and_then(|offset| offset.parse().ok());
     let offset = offset.ok_or_else(|| ApiError::BadRequest("offset must be a number of bytes".to_owned()))?;
     let content = whole(body, MAX_LOG_BYTES).await?;
-    answered(holder.control.append_log(&holder.ticket, offset, content).await, done)
+    Ok(answered(holder.control.append_log(&holder.ticket, offset, content).await, done))
 }
 
-async fn report(holder: Holder, Document(outcome): Document<Outcome>) -> Answer {
+async fn report(holder: Holder, Document(outcome): Document<Outcome>) -> Response {
     answered(holder.control.report(&holder.ticket, outcome).await, done)
 }
 

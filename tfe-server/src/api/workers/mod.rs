@@ -8,11 +8,16 @@ mod jobs;
 
 use std::time::Duration;
 
-use axum::{Json, extract::Path, http::StatusCode, response::IntoResponse};
+use axum::{
+    Json,
+    extract::Path,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use tfe_core::id::Id;
 use tfe_runner::control::{Control, wire};
 
-use self::caller::{Answer, Document, Worker, answered};
+use self::caller::{Document, Worker, answered};
 use crate::http::routes::Routes;
 
 pub(crate) fn routes() -> Routes {
@@ -23,7 +28,7 @@ pub(crate) fn routes() -> Routes {
         .and(jobs::routes())
 }
 
-async fn claim(worker: Worker, Document(claim): Document<wire::Claim>) -> Answer {
+async fn claim(worker: Worker, Document(claim): Document<wire::Claim>) -> Response {
     let wait = Duration::from_millis(claim.wait_millis.min(wire::MAX_WAIT_MILLIS));
     answered(worker.0.claim(&claim.runner, wait).await, |assignment| match assignment {
         Some(assignment) => Json(assignment).into_response(),
@@ -31,10 +36,10 @@ async fn claim(worker: Worker, Document(claim): Document<wire::Claim>) -> Answer
     })
 }
 
-async fn leave(worker: Worker, Document(caller): Document<wire::Caller>) -> Answer {
+async fn leave(worker: Worker, Document(caller): Document<wire::Caller>) -> Response {
     answered(worker.0.leave(&caller.runner).await, |()| StatusCode::NO_CONTENT.into_response())
 }
 
-async fn is_over(worker: Worker, Path(run): Path<String>) -> Answer {
+async fn is_over(worker: Worker, Path(run): Path<String>) -> Response {
     answered(worker.0.is_over(&Id::from(run.as_str())).await, |over| Json(wire::Over { over }).into_response())
 }
