@@ -88,6 +88,18 @@ async fn append_rest(app: &App, run: &Run, phase: Phase, offset: u64, content: &
 
 /// Up to `limit` bytes of the framed log from `offset`.
 pub(crate) async fn read(app: &App, run: &Run, phase: Phase, offset: u64, limit: usize) -> Result<Part, ApiError> {
+    let part = read_as_known(app, run, phase, offset, limit).await?;
+    if run.phase(phase).log.is_some() {
+        return Ok(part);
+    }
+    // The pieces may have been joined while they were read, and be gone.
+    match app.store.find::<Run>(run.id.as_str()).await? {
+        Some(joined) if joined.phase(phase).log.is_some() => read_as_known(app, &joined, phase, offset, limit).await,
+        _ => Ok(part),
+    }
+}
+
+async fn read_as_known(app: &App, run: &Run, phase: Phase, offset: u64, limit: usize) -> Result<Part, ApiError> {
     let is_open = !run.phase(phase).status.is_final();
     let mut bytes = if offset == 0 { vec![STX] } else { Vec::new() };
     // Offsets count the STX, the stored log does not have it.
