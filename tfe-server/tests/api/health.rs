@@ -13,7 +13,7 @@ async fn readiness_names_every_part_and_needs_no_token() {
     let answer = Answer::of(server.anonymous(Method::GET, "/api/v1/health/readiness?timeout=30")).await.expect(200);
     assert_eq!(answer.text_at("/status"), "OK");
     let checks: Vec<_> = answer.json["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["database", "object-storage", "vault", "queue"]);
+    assert_eq!(checks, ["database", "object-storage", "vault", "queue", "redis"]);
     for timeout in ["0", "31", "soon"] {
         Answer::of(server.anonymous(Method::GET, &format!("/api/v1/health/readiness?timeout={timeout}")))
             .await
