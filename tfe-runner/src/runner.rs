@@ -1,7 +1,7 @@
 //! The runner: takes jobs, gets them supervised, follows them, reports.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::Path,
     process::{Command, Stdio},
@@ -82,6 +82,9 @@ struct Shared {
     /// The jobs that are here, from before their first step until after their last, and since when. A job that was lost and given
     /// to this runner again is here twice until the earlier attempt has ended.
     holds: Mutex<BTreeMap<(Id<Job>, Attempt), Instant>>,
+    /// The jobs that broke here. They may have begun, so nobody may conclude that they never came; few break, and this is empty at
+    /// each start.
+    broken: Mutex<BTreeSet<Id<Job>>>,
 }
 
 /// Tells apart attempts at one job: the token with which it was claimed, [`TAKEN_UP`] for one of an earlier process.
@@ -113,7 +116,7 @@ impl Runner {
             question: None,
         };
         let plugins = config.plugins.as_ref().map(|root| Plugins::at(root, &config.work_root));
-        Self { shared: Arc::new(Shared { config, control, tools, plugins, info, holds: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { config, control, tools, plugins, info, holds: Mutex::default(), broken: Mutex::default() }) }
     }
 
     /// Takes up what an earlier process left, then new jobs. After `drain` it takes no new ones and returns once those it has
@@ -173,7 +176,7 @@ impl Runner {
             }
             let free = slots.available_permits() as u64 + 1;
             let working = self.shared.info.concurrency.saturating_sub(free);
-            let holds = self.shared.holds().keys().map(|(job, _)| job.clone()).collect();
+            let holds = self.shared.received();
             number += 1;
             let question = process.clone().map(|process| Question { process, number });
             let info = RunnerInfo { working, holds: Some(holds), question, ..self.shared.info.clone() };
@@ -213,6 +216,16 @@ impl Shared {
 
     fn holds(&self) -> MutexGuard<'_, BTreeMap<(Id<Job>, Attempt), Instant>> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The jobs that reached this process and may have begun.
+    fn received(&self) -> Vec<Id<Job>> {
+        let holds: Vec<_> = self.holds().keys().map(|(job, _)| job.clone()).collect();
+        holds.into_iter().chain(self.broken().iter().cloned()).collect()
+    }
+
+    fn broken(&self) -> MutexGuard<'_, BTreeSet<Id<Job>>> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns once there is memory for one more run.
@@ -417,10 +430,10 @@ impl Shared {
         } else {
             tracing::error!(%job, "the supervisor of a job does not end; its directory stays until the next start of this runner");
         }
-        // What broke may have begun. Until its lease has ended nobody may conclude that it never came.
-        if !is_broken {
-            self.holds().remove(&held);
+        if is_broken {
+            self.broken().insert(job.clone());
         }
+        self.holds().remove(&held);
         if is_done {
             self.keep_plugins(paths).await;
         }
