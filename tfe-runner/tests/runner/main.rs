@@ -279,16 +279,18 @@ async fn what_a_supervisor_still_writes_is_awaited_before_its_directory_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_job_is_taken_without_the_memory_for_it() {
-    let home = tempfile::tempdir().unwrap();
-    let control = Arc::new(MemoryControl::default());
-    control.with(|records| records.waiting.push_back(assignment(Phase::Plan)));
+async fn without_memory_for_two_jobs_are_done_one_after_the_other() {
+    let mut bench = Bench::start(SLOW);
     let limits = Limits { memory_bytes: 1 << 60, ..Limits::default() };
-    let config = RunnerConfig { isolation: IsolationConfig { limits, ..IsolationConfig::none() }, ..config(&home) };
-    let running = Runner::new(config, control.clone()).run(CancellationToken::new(), CancellationToken::new());
+    bench.replace_runner(|config| config.isolation = IsolationConfig { limits, ..IsolationConfig::none() }).await;
+    bench.applying().await;
+    bench.queue(Phase::Plan);
     // No event says that nothing happens; a job that is taken is taken at once.
-    assert!(tokio::time::timeout(Duration::from_millis(300), running).await.is_err());
-    assert!(control.with(|records| records.waiting.len() == 1 && records.claimed.is_empty()));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(bench.control.with(|records| records.waiting.len()), 1);
+    bench.go();
+    assert!(matches!(bench.applied().await, Outcome::Applied { .. }));
+    bench.until(|records| records.waiting.is_empty().then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
