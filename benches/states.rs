@@ -73,13 +73,14 @@ async fn round(server: &Server, http: &reqwest::Client, workspace: &str, objects
     let state = state(serial);
     let path = ObjectPath::from(format!("direct-{serial}"));
     let put = timed(put(objects, &path, &state)).await.0;
-    let (upload_url, download_url) = server.announce(http, workspace, serial, &state).await;
+    let (version, upload_url) = server.announce(http, workspace, serial, &state).await;
     let body = state.clone();
     let upload = timed(async {
         let answer = http.put(upload_url).body(body).send().await.expect("an answer");
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     });
     let upload = upload.await.0;
+    let download_url = server.download_url(http, &version).await;
     let get = timed(async {
         let mut stream = objects.get(&path).await.expect("the object").into_stream();
         let mut length = 0;
@@ -199,14 +200,23 @@ impl Server {
         id
     }
 
-    /// Announces a state version; where its content goes and comes from.
+    /// Announces a state version; its id, and where its content goes.
     async fn announce(&self, http: &reqwest::Client, workspace: &str, serial: u64, state: &[u8]) -> (String, String) {
         let md5 = Md5::digest(state).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
         let attributes = json!({ "serial": serial, "md5": md5, "lineage": "bench" });
         let body = json!({ "data": { "type": "state-versions", "attributes": attributes } });
         let made = self.post(http, &format!("/api/v2/workspaces/{workspace}/state-versions"), &body).await;
-        let url = |name: &str| made["data"]["attributes"][name].as_str().unwrap_or_else(|| panic!("no {name} in {made}")).to_owned();
-        (url("hosted-state-upload-url"), url("hosted-state-download-url"))
+        let text =
+            |pointer: &str| made.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {made}")).to_owned();
+        (text("/data/id"), text("/data/attributes/hosted-state-upload-url"))
+    }
+
+    /// Where the content of a version is, once it has come.
+    async fn download_url(&self, http: &reqwest::Client, version: &str) -> String {
+        let request = http.get(format!("{}/api/v2/state-versions/{version}", self.url)).bearer_auth(&self.token);
+        let shown: Value = request.send().await.expect("an answer").json().await.expect("a document");
+        let url = shown["data"]["attributes"]["hosted-state-download-url"].as_str();
+        url.unwrap_or_else(|| panic!("no address in {shown}")).to_owned()
     }
 
     async fn post(&self, http: &reqwest::Client, path: &str, body: &Value) -> Value {
