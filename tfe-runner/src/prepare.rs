@@ -5,6 +5,7 @@ use std::{
     fmt::Write,
     fs, io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use futures::TryStreamExt;
@@ -23,6 +24,7 @@ use crate::{
     job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
     paths::{Paths, lock_file, names, relative},
     plugins::Plugins,
+    retry::until_acknowledged,
     supervisor::{
         instructions::{Instructions, Orphanage, Step, StepName},
         orphan::RUNNER_LOCK,
@@ -61,8 +63,24 @@ pub(crate) enum PrepareError {
     Unusable(String),
 }
 
-/// Makes the directories ready and says what the supervisor has to do.
+/// Makes the directories ready and says what the supervisor has to do. All of it is done again when the control plane goes away
+/// in the middle: a server that dies then must not cost the job.
 pub(crate) async fn prepare(
+    config: &RunnerConfig,
+    found: (&Tools, Option<&Plugins>),
+    control: &dyn Control,
+    ticket: &Ticket,
+    assignment: &Assignment,
+    paths: &Paths,
+) -> Result<Instructions, PrepareError> {
+    let attempt = async || match prepare_once(config, found, control, ticket, assignment, paths).await {
+        Err(PrepareError::Control(error @ ControlError::Unavailable(_))) => Err(error),
+        other => Ok(other),
+    };
+    until_acknowledged(attempt).await?
+}
+
+async fn prepare_once(
     config: &RunnerConfig,
     (tools, plugins): (&Tools, Option<&Plugins>),
     control: &dyn Control,
@@ -143,10 +161,21 @@ async fn isolation(config: &RunnerConfig, paths: &Paths, program: &Path) -> Resu
 }
 
 async fn unpack(control: &dyn Control, ticket: &Ticket, paths: &Paths) -> Result<(), PrepareError> {
-    let archive = SyncIoBridge::new(StreamReader::new(control.configuration(ticket).await?));
+    // An archive that ends since the connection did is not a bad archive.
+    let broken = Arc::new(Mutex::new(None));
+    let note = broken.clone();
+    let content = control.configuration(ticket).await?.map_err(move |error| {
+        let told = io::Error::new(error.kind(), error.to_string());
+        *note.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        told
+    });
+    let archive = SyncIoBridge::new(StreamReader::new(content));
     let root = paths.configuration();
-    tokio::task::spawn_blocking(move || archive::unpack(archive, &root)).await.map_err(io::Error::other)??;
-    Ok(())
+    let unpacked = tokio::task::spawn_blocking(move || archive::unpack(archive, &root)).await.map_err(io::Error::other)?;
+    match broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) => Err(interrupted(error)),
+        None => unpacked.map(drop).map_err(PrepareError::from),
+    }
 }
 
 /// The directory where the engine starts; it must be in the configuration, whatever links say.
@@ -222,10 +251,15 @@ async fn seed_state(control: &dyn Control, ticket: &Ticket, path: &Path) -> Resu
 async fn fetch(control: &dyn Control, ticket: &Ticket, kind: ArtifactKind, path: &Path) -> Result<(), PrepareError> {
     let Some(mut content) = control.artifact(ticket, kind).await? else { return Ok(()) };
     let mut bytes = Vec::new();
-    while let Some(part) = content.try_next().await? {
+    while let Some(part) = content.try_next().await.map_err(interrupted)? {
         bytes.extend_from_slice(&part);
     }
     Ok(write_fresh(path, &bytes)?)
+}
+
+/// The end of a transfer before its end.
+fn interrupted(error: io::Error) -> PrepareError {
+    ControlError::Unavailable(error.into()).into()
 }
 
 /// Three lines that the CLI expects, and of an apply even skips (contract 1.6); and a warning, once for the run.

@@ -6,11 +6,12 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
-use tfe_core::{secret::Secret, state::StateFile};
+use tfe_core::state::StateFile;
 use tokio::time::Instant;
 
 use crate::{
     artifacts, handle,
+    job::Assignment,
     paths::Paths,
     supervisor::{
         STATE,
@@ -44,10 +45,12 @@ pub(crate) fn kill_engines(spool: &Path) {
 }
 
 /// The newest whole state of what the engine and the supervisor left.
-pub(crate) fn newest_state(paths: &Paths, workspace: &str, directory: &Path, key: &Secret, context: &str) -> Option<Vec<u8>> {
+pub(crate) fn newest_state(paths: &Paths, assignment: &Assignment) -> Option<Vec<u8>> {
     let artifact = |path: &Path| artifacts::read(&paths.work, path, MAX_STATE_BYTES).ok().flatten();
-    let spooled = fs::read(paths.spool.join(STATE)).ok().and_then(|sealed| snapshot::open(key, context, &sealed));
-    let candidates = [artifact(&paths.state(workspace)), spooled, artifact(&directory.join("errored.tfstate"))];
+    let sealed = fs::read(paths.spool.join(STATE)).ok();
+    let spooled = sealed.and_then(|sealed| snapshot::open(&assignment.spool_key, assignment.job.as_str(), &sealed));
+    let directory = artifacts::directory(&paths.work, &paths.configuration(), &assignment.spec.working_directory);
+    let candidates = [artifact(&paths.state(&assignment.spec.workspace)), spooled, artifact(&directory.join("errored.tfstate"))];
     let whole = candidates.into_iter().flatten().filter(|content| snapshot::is_whole(content));
     whole.max_by_key(|content| StateFile::parse(content).map_or(0, |state| state.serial))
 }

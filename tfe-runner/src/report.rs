@@ -16,6 +16,7 @@ use crate::{
     job::{ArtifactKind, Assignment, Outcome},
     paths::{Paths, lock_file, names},
     prepare::append,
+    recover,
     retry::until_acknowledged,
     supervisor::{
         STATE,
@@ -27,6 +28,9 @@ use crate::{
 const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
 /// How much of a failed `init` is shown.
 const MAX_INIT_BYTES: u64 = 1 << 20;
+
+/// What to do about an apply that was cut off.
+const PLAN_AGAIN: &str = "Check what is really there, then plan again";
 
 /// What the log should say before it ends, beyond what the engine wrote.
 pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Result<()> {
@@ -54,19 +58,21 @@ pub(crate) async fn outcome(
     let progress = if assignment.phase == Phase::Apply { progress(paths) } else { ApplyProgress::default() };
     let failed = |message: String| Outcome::Failed { message, summary: progress.summary() };
     let engine = assignment.spec.engine.program();
+    let left = || left(&progress, assignment, paths);
     if done.orphaned {
-        return Ok(failed(left_alone(engine, &progress)));
+        let what = format!("the worker of this apply died; {engine} was interrupted, and the state that was reached is saved");
+        return Ok(failed(what + &left()));
     }
     if let Some(excess) = done.excess {
-        return Ok(failed(excess.to_string() + &left_unfinished(&progress)));
+        return Ok(failed(excess.to_string() + &left()));
     }
     if let Some(timed_out) = done.timed_out {
-        return Ok(failed(timed_out.to_string() + &left_unfinished(&progress)));
+        return Ok(failed(timed_out.to_string() + &left()));
     }
     if let Some(step) = done.steps.iter().find(|step| !step.is_good()) {
         return Ok(match step.signal {
             _ if done.stopped => Outcome::Canceled { summary: progress.summary() },
-            Some(signal) => failed(killed(engine, signal, &progress)),
+            Some(signal) => failed(format!("{engine} was killed by signal {signal}; the state is as last saved{}. {PLAN_AGAIN}", left())),
             None => failed(format!("{engine} {} failed; its log says why", verb(step.name))),
         });
     }
@@ -93,27 +99,27 @@ pub(crate) async fn outcome(
     }
 }
 
-/// What to tell about an apply whose engine or supervisor was killed.
-pub(crate) fn killed(engine: &str, signal: i32, progress: &ApplyProgress) -> String {
-    let unfinished = left_unfinished(progress);
-    format!("{engine} was killed by signal {signal}; the state is as last saved{unfinished}. Check them, then plan again")
+/// The outcome of an apply whose supervisor died.
+pub(crate) fn orphaned(assignment: &Assignment, paths: &Paths) -> Outcome {
+    let progress = progress(paths);
+    let left = left(&progress, assignment, paths);
+    let message = format!("the supervisor of this apply died; the state that was reached is saved{left}. {PLAN_AGAIN}");
+    Outcome::Failed { message, summary: progress.summary() }
 }
 
-fn left_unfinished(progress: &ApplyProgress) -> String {
-    match progress.unfinished() {
+/// What an apply that was cut off may have left beside the state. Empty if nothing.
+fn left(progress: &ApplyProgress, assignment: &Assignment, paths: &Paths) -> String {
+    let state = if assignment.phase == Phase::Apply { recover::newest_state(paths, assignment) } else { None };
+    let mut left = progress.unfinished();
+    left.extend(progress.unrecorded(&String::from_utf8_lossy(&state.unwrap_or_default())));
+    match left {
         none if none.is_empty() => String::new(),
         some => format!(". These were being changed and may exist without being in the state: {}", some.join(", ")),
     }
 }
 
-/// What to tell about an apply that was interrupted since its worker died.
-fn left_alone(engine: &str, progress: &ApplyProgress) -> String {
-    let left = left_unfinished(progress);
-    format!("the worker of this apply died; {engine} was interrupted, and the state that was reached is saved{left}")
-}
-
 /// What an apply's log says that happened.
-pub(crate) fn progress(paths: &Paths) -> ApplyProgress {
+fn progress(paths: &Paths) -> ApplyProgress {
     let mut progress = ApplyProgress::default();
     let log = artifacts::read(&paths.work, &paths.log(Phase::Apply), MAX_DOCUMENT_BYTES).ok().flatten().unwrap_or_default();
     for line in String::from_utf8_lossy(&log).lines() {

@@ -20,7 +20,7 @@ use tokio::{io::AsyncWriteExt, sync::Semaphore, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admission, artifacts,
+    admission,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
     files::{lock, private_directory, remove_tree},
@@ -339,9 +339,7 @@ impl Shared {
 
     /// Saves the state of an apply whose supervisor died.
     async fn recovered(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths) -> Result<Outcome, Gone> {
-        let directory = artifacts::directory(&paths.work, &paths.configuration(), &assignment.spec.working_directory);
-        let context = assignment.job.as_str();
-        let state = recover::newest_state(paths, &assignment.spec.workspace, &directory, &assignment.spool_key, context);
+        let state = recover::newest_state(paths, assignment);
         if let Some(state) = state.map(bytes::Bytes::from) {
             match until_acknowledged(|| self.control.save_state(&follower.ticket, state.clone())).await {
                 // The state had not changed since the run began, or cannot be taken: the run's error must still arrive.
@@ -350,14 +348,7 @@ impl Shared {
             }
         }
         follower.finish().await?;
-        let progress = report::progress(paths);
-        let unfinished = progress.unfinished();
-        let mut message = "the supervisor of this apply died; the state that was reached is saved".to_owned();
-        if !unfinished.is_empty() {
-            message.push_str(". These were being changed and may exist without being in the state: ");
-            message.push_str(&unfinished.join(", "));
-        }
-        Ok(Outcome::Failed { message: message + ". Plan again before you apply", summary: progress.summary() })
+        Ok(report::orphaned(assignment, paths))
     }
 
     /// Reports a job that cannot even begin, in its log too, which is all that some clients read.

@@ -12,6 +12,8 @@ pub struct ApplyProgress {
     counted: Summary,
     reported: Option<Summary>,
     running: Vec<(String, Action)>,
+    /// Addresses of what was created, with the ids that the engine told.
+    created: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +56,13 @@ impl ApplyProgress {
         self.running.iter().map(|(address, _)| address.clone()).collect()
     }
 
+    /// Addresses of what was created and is not in the state that was saved: an engine tells that something is complete just
+    /// before it writes that, and may be killed between the two. What has no id cannot be looked for.
+    pub fn unrecorded(&self, state: &str) -> Vec<String> {
+        let is_missing = |id: &str| !state.contains(&Value::from(id).to_string());
+        self.created.iter().filter(|(_, id)| is_missing(id)).map(|(address, _)| address.clone()).collect()
+    }
+
     fn message(&mut self, message: &Value) {
         let hook = &message["hook"];
         let address = hook["resource"]["addr"].as_str().unwrap_or_default();
@@ -61,7 +70,7 @@ impl ApplyProgress {
         match (kind, Action::named(hook["action"].as_str().unwrap_or_default())) {
             ("change_summary", _) if message["changes"]["operation"] != "plan" => self.reported = Some(reported(&message["changes"])),
             ("apply_start", Some(action)) => self.start(address, action),
-            ("apply_complete", Some(action)) => self.complete(address, action),
+            ("apply_complete", Some(action)) => self.complete(address, action, hook["id_value"].as_str()),
             ("apply_errored", Some(action)) => self.end(address, action),
             _ => {}
         }
@@ -80,7 +89,7 @@ impl ApplyProgress {
         if let Some(action) = found(&STARTED) {
             self.start(address, action);
         } else if let Some(action) = found(&COMPLETED) {
-            self.complete(address, action);
+            self.complete(address, action, told_id(rest));
         } else if rest.starts_with(IMPORTED) {
             self.counted.import += 1;
         }
@@ -90,9 +99,13 @@ impl ApplyProgress {
         self.running.push((address.to_owned(), action));
     }
 
-    fn complete(&mut self, address: &str, action: Action) {
+    fn complete(&mut self, address: &str, action: Action, id: Option<&str>) {
         self.end(address, action);
-        self.counted.add += u64::from(matches!(action, Action::Create | Action::Replace));
+        let is_creation = matches!(action, Action::Create | Action::Replace);
+        if let Some(id) = id.filter(|_| is_creation) {
+            self.created.push((address.to_owned(), id.to_owned()));
+        }
+        self.counted.add += u64::from(is_creation);
         self.counted.change += u64::from(action == Action::Update);
         self.counted.destroy += u64::from(matches!(action, Action::Delete | Action::Replace));
     }
@@ -160,6 +173,11 @@ fn address_length(line: &str) -> usize {
     0
 }
 
+/// The id in `: Creation complete after 0s [id=…]`.
+fn told_id(rest: &str) -> Option<&str> {
+    rest.split_once("[id=")?.1.strip_suffix(']')
+}
+
 /// Without the note that it is about an object that was replaced before.
 fn without_deposed(rest: &str) -> &str {
     rest.strip_prefix(" (deposed object ").and_then(|rest| rest.split_once(')')).map_or(rest, |(_, rest)| rest)
@@ -214,6 +232,18 @@ mod tests {
             let progress = after(log.lines().take_while(|line| !line.contains("terraform_data.new: Creation complete")));
             assert!(progress.unfinished().contains(&"terraform_data.new".to_owned()), "{:?}", progress.unfinished());
             assert!(progress.summary().destroy > 0);
+        }
+    }
+
+    #[test]
+    fn what_was_created_and_not_written_is_told() {
+        for log in [APPLY_LOG, APPLY_TEXT] {
+            let progress = after(log.lines());
+            let created = progress.created.clone();
+            assert_eq!(created.len(), 2, "{created:?}");
+            let (address, id) = &created[0];
+            assert_eq!(progress.unrecorded(&format!(r#"{{"id":"{id}"}}"#)), [created[1].0.as_str()]);
+            assert_eq!(progress.unrecorded(&format!(r#"{{"id":"{id}-longer"}}"#)), [address.as_str(), &created[1].0]);
         }
     }
 

@@ -38,8 +38,27 @@ pub(crate) struct Records {
     pub(crate) is_away: bool,
     pub(crate) interrupts: bool,
     pub(crate) is_over: bool,
+    /// How many transfers to the runner still break off half-way.
+    pub(crate) breaks: u32,
     pub(crate) late: HashMap<Id<Job>, Bytes>,
     tokens: u64,
+}
+
+impl Records {
+    fn takes_break(&mut self) -> bool {
+        let breaks = self.breaks > 0;
+        self.breaks = self.breaks.saturating_sub(1);
+        breaks
+    }
+
+    /// The content, or its first half and an error.
+    fn transfer(&mut self, content: Bytes) -> ByteStream {
+        if !self.takes_break() {
+            return whole(content);
+        }
+        let half = content.slice(..content.len() / 2);
+        stream::iter([Ok(half), Err(io::Error::from(io::ErrorKind::ConnectionReset))]).boxed()
+    }
 }
 
 impl MemoryControl {
@@ -114,15 +133,20 @@ impl Control for MemoryControl {
     }
 
     async fn configuration(&self, ticket: &Ticket) -> Result<ByteStream, ControlError> {
-        self.held(ticket, |records| whole(records.archive.clone()))
+        self.held(ticket, |records| records.transfer(records.archive.clone()))
     }
 
     async fn state(&self, ticket: &Ticket) -> Result<Option<Bytes>, ControlError> {
-        self.held(ticket, |records| records.state.clone())
+        self.held(ticket, |records| {
+            if records.takes_break() { Err(ControlError::Unavailable("broken off".into())) } else { Ok(records.state.clone()) }
+        })?
     }
 
     async fn artifact(&self, ticket: &Ticket, kind: ArtifactKind) -> Result<Option<ByteStream>, ControlError> {
-        self.held(ticket, |records| records.artifacts.get(&kind).cloned().map(whole))
+        self.held(ticket, |records| {
+            let content = records.artifacts.get(&kind).cloned();
+            content.map(|content| records.transfer(content))
+        })
     }
 
     async fn save_artifact(&self, ticket: &Ticket, kind: ArtifactKind, content: ByteStream) -> Result<(), ControlError> {

@@ -235,6 +235,22 @@ async fn an_apply_goes_on_while_the_control_plane_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn transfers_that_break_off_cost_no_job() {
+    let bench = Bench::start("resource \"terraform_data\" \"first\" {}\n");
+    bench.control.with(|records| records.breaks = 2);
+    bench.queue(Phase::Plan);
+    let planned = bench.until(|records| records.outcomes.first().cloned()).await;
+    assert!(matches!(planned.1, Outcome::Planned { .. }), "{planned:?}");
+    // As on another runner than the plan's, which has to fetch everything.
+    fs::remove_dir_all(bench.home.path().join("work")).unwrap();
+    bench.control.with(|records| records.breaks = 4);
+    bench.queue(Phase::Apply);
+    let applied = bench.applied().await;
+    assert!(matches!(applied, Outcome::Applied { summary } if summary.add == 1), "{applied:?}");
+    assert_eq!(bench.control.with(|records| records.breaks), 0, "all broke");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_comes_back_takes_up_what_it_left() {
     let mut bench = Bench::start(SLOW);
     bench.applying().await;

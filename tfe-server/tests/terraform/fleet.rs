@@ -52,6 +52,11 @@ impl Worker {
         self.process = Some(command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
     }
 
+    /// Its log.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.home.path().join("worker.log")).unwrap_or_default()
+    }
+
     pub(crate) fn work(&self) -> PathBuf {
         self.home.path().join("work")
     }

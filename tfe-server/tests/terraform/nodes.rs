@@ -46,6 +46,14 @@ impl Installation {
         let workers = [Worker::start(&urls, TOKEN), Worker::start(&urls, TOKEN)];
         Some(Self { nodes: [first, second], workers, _database: database })
     }
+
+    /// What is known of the newest run of a workspace, for whoever reads why a test failed.
+    fn tell(&self, node: usize, workspace: &str) {
+        eprintln!("{:#}", self.nodes[node].runs(workspace)[0]);
+        for worker in &self.workers {
+            eprintln!("a worker said:\n{}", worker.said());
+        }
+    }
 }
 
 #[test]
@@ -68,7 +76,11 @@ fn an_apply_against_either_node_works_while_the_other_is_killed() {
             }
             apply.try_wait().unwrap()
         });
-        finish(apply).succeeded().shows("Apply complete!");
+        let applied = finish(apply);
+        if !applied.status.success() {
+            installation.tell(survivor, &name);
+        }
+        applied.succeeded().shows("Apply complete!");
         assert_eq!(held(&installation.nodes[survivor], &name), ["terraform_data.a"]);
         let listen = installation.nodes[victim].text("url").trim_start_matches("http://").to_owned();
         installation.nodes[victim].serve_again_at(&listen);
