@@ -6,7 +6,10 @@
 
 use std::fmt;
 
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, UnboundKey};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, UnboundKey},
+    hmac,
+};
 use zeroize::Zeroizing;
 
 /// Length of a key in bytes.
@@ -43,6 +46,13 @@ impl Key {
     /// The bytes, for wrapping the key under another one.
     pub fn expose(&self) -> &[u8; KEY_LENGTH] {
         &self.0
+    }
+
+    /// Another key, of which this one cannot be told: HMAC-SHA256 of the text. What seals a content once may be derived from it.
+    #[must_use]
+    pub fn derive(&self, text: &[u8]) -> Self {
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.0.as_slice()), text);
+        Self::from_slice(tag.as_ref()).expect("the digest has the length of a key")
     }
 
     /// Encrypts in place and appends the tag. `context` must be given again to open.
@@ -94,6 +104,14 @@ impl Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn derived_keys_follow_from_key_and_text() {
+        let (one, other) = (Key::new([7; KEY_LENGTH]), Key::new([8; KEY_LENGTH]));
+        assert_eq!(one.derive(b"a").expose(), one.derive(b"a").expose());
+        assert_ne!(one.derive(b"a").expose(), one.derive(b"b").expose());
+        assert_ne!(one.derive(b"a").expose(), other.derive(b"a").expose());
+    }
 
     #[test]
     fn opens_what_it_sealed_and_nothing_else() {

@@ -13,6 +13,7 @@ pub mod migrate;
 mod open;
 mod query;
 mod rewrap;
+pub mod snapshot;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod sql;
 mod store;
@@ -28,7 +29,7 @@ pub use memory::MemoryStore;
 pub use open::open_store;
 pub use query::{Direction, Filter, MAX_CHOICES, MAX_PAGE, MAX_VALUE_BYTES, Query, Sort};
 pub use rewrap::{REWRAP_PAGE, RewrapError, RewrapStep, rewrap_page};
-pub use store::{FIRST_VERSION, List, MAX_UPDATE_ATTEMPTS, Page, Store, StoreExt, StoredRecord, Versioned};
+pub use store::{FIRST_VERSION, List, MAX_UPDATE_ATTEMPTS, Page, Store, StoreExt, StoredRecord, Versioned, View};
 #[cfg(feature = "transit")]
 pub use vault::transit::{TransitLogin, TransitSettings, TransitVault};
 pub use vault::{LocalVault, MemoryVault, RootSecret, Vault, VaultError};

@@ -12,7 +12,7 @@ use crate::{
     batch::{Batch, Write},
     error::{Error, Result},
     query::{Direction, Query, Sort},
-    store::{Page, Store, StoredRecord},
+    store::{Page, Store, StoredRecord, View},
 };
 
 /// Records in memory, gone with the process. Every write looks at every record of its kind, so it is for tests and
@@ -55,9 +55,34 @@ impl Store for MemoryStore {
         if query.matches_nothing() {
             return Ok(Page::default());
         }
-        let tables = self.tables().clone();
+        Ok(self.tables().clone().page(query))
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<()> {
+        let writes = batch.into_checked()?;
+        let mut tables = self.tables();
+        let mut next = tables.clone();
+        writes.into_iter().try_for_each(|write| next.apply(write))?;
+        *tables = next;
+        Ok(())
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>> {
+        Ok(Box::new(self.tables().clone()))
+    }
+}
+
+#[async_trait]
+impl View for Tables {
+    async fn page(&mut self, kind: &'static Kind, after: Option<&str>, limit: u64) -> Result<Vec<StoredRecord>> {
+        Ok(Tables::page(self, &Query::by_id(kind, after, limit)).items)
+    }
+}
+
+impl Tables {
+    fn page(&self, query: &Query) -> Page {
         let fulfils = |row: &StoredRecord| query.filters.iter().all(|filter| filter.accepts(value(query.kind, row, filter.field())));
-        let mut rows: Vec<_> = tables.rows(query.kind.name).filter(|row| fulfils(row)).collect();
+        let mut rows: Vec<_> = self.rows(query.kind.name).filter(|row| fulfils(row)).collect();
         rows.sort_by_key(|row| match query.sort {
             Sort::Created => (Some(row.created_at), None, &row.id),
             Sort::Field(field) => (None, value(query.kind, row, field), &row.id),
@@ -70,20 +95,9 @@ impl Store for MemoryStore {
         let (offset, limit) = (at_most_usize(query.offset), at_most_usize(query.limit));
         let items: Vec<_> = rows.into_iter().skip(offset).take(limit).map(|row| StoredRecord::clone(row)).collect();
         let total = if query.counted { all } else { items.len() as u64 };
-        Ok(Page { items, total })
+        Page { items, total }
     }
 
-    async fn commit(&self, batch: Batch) -> Result<()> {
-        let writes = batch.into_checked()?;
-        let mut tables = self.tables();
-        let mut next = tables.clone();
-        writes.into_iter().try_for_each(|write| next.apply(write))?;
-        *tables = next;
-        Ok(())
-    }
-}
-
-impl Tables {
     fn apply(&mut self, write: Write) -> Result<()> {
         match write {
             Write::Insert(kind, record) => match self.row(kind.name, &record.id) {

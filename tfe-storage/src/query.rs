@@ -83,6 +83,15 @@ impl Query {
         Self { kind, filters: Vec::new(), sort, direction, offset: 0, limit: MAX_PAGE, counted: false }
     }
 
+    /// The records of the kind that come after an id, by id: a step of a walk through all of them.
+    pub fn by_id(kind: &'static Kind, after: Option<&str>, limit: u64) -> Self {
+        let query = Self::new(kind).sort(Sort::Id, Direction::Ascending).limit(limit);
+        match after {
+            Some(id) => query.after("id", id),
+            None => query,
+        }
+    }
+
     /// Only those with this value.
     pub fn equals(self, field: &'static str, value: impl Display) -> Self {
         self.filter(Filter::Equals(field, value.to_string()))

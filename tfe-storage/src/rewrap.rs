@@ -4,11 +4,7 @@
 
 use tfe_core::record::Kind;
 
-use crate::{
-    Batch, Error, Query, Result, Store, StoredRecord, Vault, VaultError,
-    batch::Write,
-    query::{Direction, Sort},
-};
+use crate::{Batch, Error, Query, Result, Store, StoredRecord, Vault, VaultError, batch::Write};
 
 /// Records that one step looks at: with a remote vault each may take some milliseconds.
 pub const REWRAP_PAGE: u64 = 100;
@@ -64,12 +60,7 @@ pub async fn rewrap_page(
 
 /// The records of a kind that come after an id, by id.
 pub(crate) async fn page_after(store: &dyn Store, kind: &'static Kind, after: Option<&str>, limit: u64) -> Result<Vec<StoredRecord>> {
-    let query = Query::new(kind).sort(Sort::Id, Direction::Ascending).limit(limit);
-    let query = match after {
-        Some(id) => query.after("id", id),
-        None => query,
-    };
-    Ok(store.query(&query).await?.items)
+    Ok(store.query(&Query::by_id(kind, after, limit)).await?.items)
 }
 
 /// Whether the record had to be written. Whoever changes it at the same time is not disturbed: it is read again.

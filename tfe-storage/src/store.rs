@@ -13,6 +13,7 @@ use crate::{
     batch::Batch,
     error::{Error, Result},
     query::Query,
+    snapshot::JournalPosition,
 };
 
 /// The version of a record that was just inserted.
@@ -23,7 +24,7 @@ pub const MAX_UPDATE_ATTEMPTS: u32 = 40;
 /// Longest pause between two attempts, in milliseconds.
 const MAX_PAUSE_MILLIS: u64 = 128;
 
-/// Keeps records. Three methods; [`StoreExt`] has what callers use.
+/// Keeps records. Four methods; [`StoreExt`] has what callers use.
 ///
 /// # Records
 ///
@@ -50,6 +51,22 @@ pub trait Store: Debug + Send + Sync + 'static {
 
     /// Does all of the batch, or nothing.
     async fn commit(&self, batch: Batch) -> Result<()>;
+
+    /// All records as they are now, whatever is committed later: what a snapshot is taken of. It holds resources of the
+    /// database, so whoever opens one reads on without long pauses and drops it.
+    async fn view(&self) -> Result<Box<dyn View>>;
+}
+
+/// All records at one moment.
+#[async_trait]
+pub trait View: Debug + Send {
+    /// The records of a kind that come after an id, by id; at most `limit`, which is at most [`MAX_PAGE`](crate::MAX_PAGE).
+    async fn page(&mut self, kind: &'static Kind, after: Option<&str>, limit: u64) -> Result<Vec<StoredRecord>>;
+
+    /// Where the journal goes on after this moment, if the store keeps one.
+    fn position(&self) -> Option<JournalPosition> {
+        None
+    }
 }
 
 /// A record as stores keep it.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use async_trait::async_trait;
 use tfe_core::{record::Kind, secret::Sealed};
-use tfe_storage::{Batch, Error, Page, Query, Result, Store, StoredRecord, Vault, VaultError};
+use tfe_storage::{Batch, Error, Page, Query, Result, Store, StoredRecord, Vault, VaultError, View};
 
 use super::Metrics;
 
@@ -31,6 +31,11 @@ impl Store for MeasuredStore {
     async fn commit(&self, batch: Batch) -> Result<()> {
         let begun = Instant::now();
         self.noted("commit", begun, self.0.commit(batch).await)
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>> {
+        let begun = Instant::now();
+        self.noted("view", begun, self.0.view().await)
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use tfe_core::record::Kind;
-use tfe_storage::{Batch, Error, Page, Query, Result, Store, StoredRecord};
+use tfe_storage::{Batch, Error, Page, Query, Result, Store, StoredRecord, View};
 
 use super::{clock::NodeClock, gate::Gate, mutation::Mutation, oracle::Committer, world::World};
 
@@ -72,6 +72,11 @@ impl Store for NodeStore {
         let answer = self.world.commit(&committer, batch).await;
         self.travel().await;
         if self.world.strikes(|faults| faults.store_unanswered) { Err(away("the answer is lost")) } else { answer }
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>> {
+        self.ask().await?;
+        self.world.truth.view().await
     }
 }
 

@@ -12,7 +12,9 @@
 mod location;
 mod probe;
 mod read;
+mod sealed;
 mod source;
+mod transfer;
 mod write;
 
 use std::{io, ops::Range, path::Path, sync::Arc};
@@ -33,13 +35,17 @@ pub use self::{
     probe::probe,
 };
 use self::{read::Reader, write::Upload};
+pub(crate) use self::{
+    sealed::{Checked, SealedBlob},
+    transfer::write_object,
+};
 use crate::vault::{Vault, VaultError};
 
 /// Bytes of content in one segment: small enough that a range costs little more than itself, large enough that tags
 /// and calls cost nothing.
 const SEGMENT_LENGTH: usize = 64 * 1024;
 /// Below what objects are.
-const DIRECTORY: &str = "blobs";
+pub(crate) const DIRECTORY: &str = "blobs";
 /// The same, for positions in the content.
 const SEGMENT_BYTES: u64 = SEGMENT_LENGTH as u64;
 /// Bytes of a whole sealed segment.

@@ -35,6 +35,8 @@ pub(super) struct Reader {
     fresh: bool,
     /// The answer from which the next window comes.
     source: Option<Source>,
+    /// The last window as it is stored.
+    sealed: Bytes,
 }
 
 impl Reader {
@@ -43,7 +45,7 @@ impl Reader {
         let range = range.unwrap_or(0..blob.size);
         let end = range.end.min(blob.size);
         let left = range.start.min(end)..end;
-        Self { objects, path, key, id: blob.id.clone(), size: blob.size, left, fresh: true, source: None }
+        Self { objects, path, key, id: blob.id.clone(), size: blob.size, left, fresh: true, source: None, sealed: Bytes::new() }
     }
 
     /// The next piece of the content; none at its end.
@@ -55,12 +57,22 @@ impl Reader {
         let window = self.window();
         let sealed = self.fetch(&window).await?;
         let mut content = self.open(window.start, &sealed)?;
+        self.sealed = sealed;
         let begin = window.start * SEGMENT_BYTES;
         let wanted = self.left.start - begin..self.left.end.min(begin + content.len() as u64) - begin;
         self.left.start = begin + wanted.end;
         content.truncate(as_length(wanted.end));
         let piece = content.split_off(as_length(wanted.start)).freeze();
         Ok((!piece.is_empty()).then_some(piece))
+    }
+
+    /// The next piece as it is stored, which was found genuine, and its content; none at the end. For reading a whole blob only.
+    pub(super) async fn next_sealed(&mut self) -> Result<Option<(Bytes, Bytes)>, BlobError> {
+        let is_first = self.fresh;
+        let content = self.next().await?;
+        // Empty content has a sealed segment too.
+        let content = if is_first { Some(content.unwrap_or_default()) } else { content };
+        Ok(content.map(|content| (self.sealed.clone(), content)))
     }
 
     /// The next segments to fetch, at least one.

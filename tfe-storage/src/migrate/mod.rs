@@ -17,6 +17,10 @@ use tfe_core::record::Kind;
 use crate::{BlobError, Error, Store, Vault, VaultError};
 
 pub use self::digest::{Digest, digest};
+pub(crate) use self::{
+    digest::hex,
+    records::{UNFINISHED, finish, ordered},
+};
 
 /// One side of a migration.
 #[derive(Debug, Clone)]
@@ -96,6 +100,6 @@ pub async fn migrate(source: &Place, target: &Place, kinds: &[&'static Kind], pr
 }
 
 /// The keyring of a store opens that store's values and no others.
-fn is_moved(kind: &Kind) -> bool {
+pub(crate) fn is_moved(kind: &Kind) -> bool {
     kind.name != tfe_core::keyring::KEYRINGS.name
 }

@@ -1,20 +1,21 @@
 //! Copying the objects of blobs.
 
-use bytes::BytesMut;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt};
 use tfe_core::{
     blob::{BLOBS, Blob},
     id::Id,
 };
 
 use super::{MigrateError, Place, Progress, Stage};
-use crate::{BlobError, blobs::object_path, rewrap::page_after};
+use crate::{
+    BlobError,
+    blobs::{object_path, write_object},
+    rewrap::page_after,
+};
 
 /// Records that are read at once.
 const PAGE: u64 = 200;
-/// Length of the parts in which a large object is written; all but the last must have the same.
-const PART_LENGTH: usize = 8 * 1024 * 1024;
 
 /// Copies every object that a record names and that the target does not have in the same length.
 pub(super) async fn copy(source: &Place, target: &Place, progress: Progress<'_>) -> Result<(), MigrateError> {
@@ -45,29 +46,6 @@ async fn copy_one(source: &dyn ObjectStore, target: &dyn ObjectStore, id: &Id<Bl
     if target.head(&path).await.is_ok_and(|present| present.size == object.meta.size) {
         return Ok(());
     }
-    if object.meta.size <= PART_LENGTH as u64 {
-        let bytes = object.bytes().await.map_err(BlobError::unavailable)?;
-        return target.put(&path, bytes.into()).await.map(drop).map_err(BlobError::unavailable);
-    }
-    let mut upload = target.put_multipart(&path).await.map_err(BlobError::unavailable)?;
-    let parts = async {
-        let mut stream = object.into_stream();
-        let mut part = BytesMut::new();
-        while let Some(bytes) = stream.try_next().await? {
-            part.extend_from_slice(&bytes);
-            while part.len() >= PART_LENGTH {
-                upload.put_part(PutPayload::from(part.split_to(PART_LENGTH).freeze())).await?;
-            }
-        }
-        if !part.is_empty() {
-            upload.put_part(PutPayload::from(part.freeze())).await?;
-        }
-        upload.complete().await
-    };
-    let copied: object_store::Result<_> = parts.await;
-    if copied.is_err() {
-        // What counts is the first error.
-        let _ = upload.abort().await;
-    }
-    copied.map(drop).map_err(BlobError::unavailable)
+    let size = object.meta.size;
+    write_object(target, &path, size, object.into_stream().map_err(BlobError::unavailable)).await
 }

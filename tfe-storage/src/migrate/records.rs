@@ -8,7 +8,7 @@ use crate::{Batch, Error, FIRST_VERSION, StoredRecord, batch::Write, rewrap::pag
 /// Records that are read at once.
 const PAGE: u64 = 200;
 /// The field of an installation that says that it is not complete yet.
-const UNFINISHED: &str = "unfinished";
+pub(crate) const UNFINISHED: &str = "unfinished";
 
 /// The target must be empty, or hold the beginning of this same installation.
 pub(super) async fn check_target(source: &Place, target: &Place) -> Result<(), MigrateError> {
@@ -60,7 +60,7 @@ pub(super) async fn prune(source: &Place, target: &Place, kinds: &[&'static Kind
 }
 
 /// Makes the target an installation that a server may work on.
-pub(super) async fn finish(target: &Place) -> Result<(), MigrateError> {
+pub(crate) async fn finish(target: &Place) -> Result<(), Error> {
     for mut record in page_after(&*target.store, &INSTALLATIONS, None, PAGE).await? {
         if let Some(body) = record.body.as_object_mut()
             && body.remove(UNFINISHED).is_some()
@@ -134,7 +134,7 @@ pub(super) async fn opened(place: &Place, kind: &'static Kind, record: &StoredRe
 }
 
 /// Kinds after those that they refer to.
-fn ordered(kinds: &[&'static Kind]) -> Vec<&'static Kind> {
+pub(crate) fn ordered(kinds: &[&'static Kind]) -> Vec<&'static Kind> {
     let mut ordered: Vec<&'static Kind> = Vec::new();
     while ordered.len() < kinds.len() {
         let is_placed = |name: &str| ordered.iter().any(|kind| kind.name == name) || !kinds.iter().any(|kind| kind.name == name);

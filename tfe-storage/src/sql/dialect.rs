@@ -6,6 +6,9 @@ use sqlx::Database;
 pub trait Dialect: Database {
     /// How a transaction that writes begins.
     const BEGIN: &'static str;
+    /// How a transaction begins that sees everything as it is at its first read. It may be idle for as long as a slow object store
+    /// takes what was read.
+    const VIEW: &'static str;
     /// The type of texts, ordered by their bytes.
     const TEXT: &'static str;
     /// The type of bodies; a JSON value for the operators `->` and `->>`.
@@ -29,6 +32,7 @@ pub trait Dialect: Database {
 impl Dialect for sqlx::Sqlite {
     // A deferred transaction that reads first fails at once when another one writes, whatever the busy timeout.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const VIEW: &'static str = "BEGIN DEFERRED";
     const TEXT: &'static str = "TEXT";
     const BODY: &'static str = "TEXT";
     // A stored column cannot be added to a table with rows.
@@ -44,6 +48,7 @@ impl Dialect for sqlx::Sqlite {
 #[cfg(feature = "postgres")]
 impl Dialect for sqlx::Postgres {
     const BEGIN: &'static str = "BEGIN";
+    const VIEW: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL idle_in_transaction_session_timeout = '10min'";
     // SQLite's own order; other collations depend on the server's operating system.
     const TEXT: &'static str = "TEXT COLLATE \"C\"";
     const BODY: &'static str = "JSONB";

@@ -16,6 +16,7 @@ mod schema;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statement;
+mod view;
 
 use std::fmt;
 
@@ -26,12 +27,12 @@ use tfe_core::{record::Kind, time::Timestamp};
 pub use self::dialect::Dialect;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{DEFAULT_CONNECTIONS, MIN_CONNECTIONS};
-use self::{commit::Outcome, outage::Patience, statement::Row};
+use self::{commit::Outcome, outage::Patience, statement::Row, view::SqlView};
 use crate::{
     batch::Batch,
     error::{Error, Result},
     query::Query,
-    store::{Page, Store, StoredRecord},
+    store::{Page, Store, StoredRecord, View},
 };
 
 /// Records in an SQL database.
@@ -104,6 +105,10 @@ where
                 }
             }
         }
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>> {
+        Ok(Box::new(SqlView::open(&self.read).await?))
     }
 }
 

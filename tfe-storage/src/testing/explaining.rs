@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use tfe_core::record::Kind;
 
-use crate::{Batch, Error, Page, Query, Result, Store, StoredRecord, query::Filter, sql::SqlStore};
+use crate::{Batch, Error, Page, Query, Result, Store, StoredRecord, View, query::Filter, sql::SqlStore};
 
 /// Passes everything on to another store, after asking the databases how they would do it.
 #[derive(Debug)]
@@ -69,6 +69,10 @@ impl Store for Explaining {
 
     async fn commit(&self, batch: Batch) -> Result<()> {
         self.inner.commit(batch).await
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>> {
+        self.inner.view().await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use tfe_core::record::Kind;
 
-use crate::{Batch, Error, Page, Query, Result, Store, StoredRecord};
+use crate::{Batch, Error, Page, Query, Result, Store, StoredRecord, View};
 
 /// Passes everything on to another store, except for the commit that is to fail.
 #[derive(Debug)]
@@ -55,5 +55,9 @@ impl<S: Store> Store for Faulty<S> {
             self.inner.commit(batch).await?;
         }
         fault.map_or(Ok(()), |fault| Err(Error::unavailable(format!("the test wants this commit to be {fault:?}"))))
+    }
+
+    async fn view(&self) -> Result<Box<dyn View>> {
+        self.inner.view().await
     }
 }

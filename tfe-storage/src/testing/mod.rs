@@ -30,7 +30,7 @@ pub mod vault;
 macro_rules! store_conformance {
     ($with_store:path) => {
         $crate::conformance_tests!($with_store, store;
-            finds_what_was_inserted, keeps_a_body_as_it_is, refuses_a_taken_id, refuses_a_taken_unique_value,
+            finds_what_was_inserted, keeps_a_view_as_it_was, keeps_a_body_as_it_is, refuses_a_taken_id, refuses_a_taken_unique_value,
             allows_missing_unique_values, compares_unique_groups_as_a_whole, refuses_a_dangling_reference,
             refuses_a_changed_reference_that_dangles, deletes_what_refers, deletes_what_refers_to_itself,
             refuses_a_stale_update, refuses_a_stale_delete, refuses_a_stale_check, a_check_writes_nothing,

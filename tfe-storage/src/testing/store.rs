@@ -29,6 +29,23 @@ pub async fn finds_what_was_inserted(store: TheStore) {
     assert_eq!((raw.id.as_str(), raw.version, raw.created_at.as_millis()), ("shelf-1", FIRST_VERSION, 1_700_000_000_123));
 }
 
+/// A view shows what was there when it was opened, whatever is committed while it is read.
+pub async fn keeps_a_view_as_it_was(store: TheStore) {
+    store.commit(Batch::new().insert(&shelf("s1")).insert(&shelf("s2")).insert(&book("b", "s1"))).await.unwrap();
+    let mut view = store.view().await.unwrap();
+    let first = view.page(&SHELVES, None, 1).await.unwrap();
+    let (one, two) = (find::<Shelf>(&store, "s1").await, find::<Shelf>(&store, "s2").await);
+    let changed = Shelf { count: 9, ..two.record.clone() };
+    store.commit(Batch::new().delete(&one).update(&two, &changed).insert(&shelf("s3"))).await.unwrap();
+    assert_eq!(first[0].id, "s1");
+    let rest = view.page(&SHELVES, Some("s1"), MAX_PAGE).await.unwrap();
+    assert_eq!(rest.iter().map(|record| (record.id.as_str(), record.version)).collect::<Vec<_>>(), [("s2", FIRST_VERSION)]);
+    assert_eq!(view.page(&BOOKS, None, MAX_PAGE).await.unwrap().len(), 1, "what it referred to is still there");
+    drop(view);
+    let now = store.view().await.unwrap().page(&SHELVES, None, MAX_PAGE).await.unwrap();
+    assert_eq!(now.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["s2", "s3"]);
+}
+
 /// Bodies come back as they were, apart from the order of keys.
 pub async fn keeps_a_body_as_it_is(store: TheStore) {
     let notes = json!({

@@ -112,7 +112,7 @@ impl VaultError {
         Self::Unavailable(io::Error::new(error.kind(), format!("{}: {error}", path.display())).into())
     }
 
-    fn bad(place: impl ToString, reason: impl Into<String>) -> Self {
+    pub(crate) fn bad(place: impl ToString, reason: impl Into<String>) -> Self {
         Self::Bad { place: place.to_string(), reason: reason.into() }
     }
 }

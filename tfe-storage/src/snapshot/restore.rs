@@ -1,0 +1,258 @@
+//! Restoring a snapshot, and what was committed after it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tfe_core::{
+    blob::{BLOBS, Blob},
+    cipher::Key,
+    record::Kind,
+    time::Timestamp,
+};
+
+use super::{
+    Damage, Manifest, Part, Repository, SnapshotError, SnapshotProgress, Step,
+    lines::{self, Line},
+    replay, target,
+    tasks::Tasks,
+};
+use crate::{
+    BlobError,
+    blobs::{Checked, SealedBlob},
+    migrate::{Place, is_moved, ordered},
+};
+
+/// Which moment to restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The newest that is whole, with what was committed after it.
+    Newest,
+    /// What there was at that time, to the last commit before it.
+    At(Timestamp),
+    /// That snapshot alone.
+    Snapshot(String),
+}
+
+/// What was restored.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The snapshot.
+    pub snapshot: Manifest,
+    /// The moment that was reached: that of the last commit that is in it.
+    pub reached: Timestamp,
+    /// How many records the snapshot has.
+    pub records: u64,
+    /// How many blobs were copied or looked at.
+    pub blobs: u64,
+    /// How many commits of the journal followed.
+    pub commits: u64,
+    /// Snapshots that were not good, newest first, with what is wrong with them.
+    pub passed_over: Vec<(String, String)>,
+    /// Why the journal was not followed to its end.
+    pub journal_cut: Option<String>,
+    /// The configuration that the snapshot holds.
+    pub configuration: Option<Vec<u8>>,
+}
+
+/// What happens to the objects of blobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Objects {
+    Copied,
+    Checked,
+}
+
+/// Restores to an empty place, or one where an earlier restore was stopped. What comes out is marked as unfinished until
+/// [`finish`](super::finish), so that whoever calls this can settle first what must not go on as if nothing had happened.
+/// A snapshot that is not whole is passed over for the next older one, unless it was chosen by its id.
+pub async fn restore(
+    repository: &Repository,
+    place: &Place,
+    kinds: &[&'static Kind],
+    choice: &Choice,
+    progress: SnapshotProgress<'_>,
+) -> Result<Restored, SnapshotError> {
+    restore_with(repository, place, kinds, choice, Objects::Copied, progress).await
+}
+
+pub(super) async fn restore_with(
+    repository: &Repository,
+    place: &Place,
+    kinds: &[&'static Kind],
+    choice: &Choice,
+    objects: Objects,
+    progress: SnapshotProgress<'_>,
+) -> Result<Restored, SnapshotError> {
+    target::clear(place, kinds).await?;
+    let ids = match choice {
+        Choice::Snapshot(id) => vec![id.clone()],
+        _ => repository.ids().await?,
+    };
+    let mut passed_over = Vec::new();
+    for id in ids {
+        match attempt(repository, place, kinds, (&id, choice), objects, progress).await {
+            Ok(Some(restored)) => return Ok(Restored { passed_over, ..restored }),
+            Ok(None) => {}
+            Err(error @ (SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)))
+                if !matches!(choice, Choice::Snapshot(_)) =>
+            {
+                passed_over.push((id, error.to_string()));
+                target::clear(place, kinds).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if passed_over.is_empty() {
+        return Err(SnapshotError::NoSnapshot("that is old enough".to_owned()));
+    }
+    let parts = passed_over.into_iter().map(|(id, why)| (format!("snapshots/{id}"), why)).collect();
+    Err(Damage { parts }.into())
+}
+
+/// None if the snapshot is too new.
+async fn attempt(
+    repository: &Repository,
+    place: &Place,
+    kinds: &[&'static Kind],
+    (id, choice): (&str, &Choice),
+    objects: Objects,
+    progress: SnapshotProgress<'_>,
+) -> Result<Option<Restored>, SnapshotError> {
+    let manifest = repository.manifest(id).await?;
+    let until = match choice {
+        Choice::At(time) if manifest.created_at > *time => return Ok(None),
+        Choice::At(time) => Some(*time),
+        Choice::Newest | Choice::Snapshot(_) => None,
+    };
+    known_kinds(&manifest, kinds)?;
+    let blobs = read_all(repository, &manifest, progress).await?;
+    bring_blobs(repository, place, &manifest, blobs, objects, progress).await?;
+    let mut restored = Restored {
+        reached: manifest.created_at,
+        records: bring_records(repository, place, &manifest, kinds, progress).await?,
+        blobs: manifest.blobs,
+        commits: 0,
+        passed_over: Vec::new(),
+        journal_cut: None,
+        configuration: None,
+        snapshot: manifest,
+    };
+    if let Some(chunk) = &restored.snapshot.configuration {
+        restored.configuration = Some(repository.read_chunk(chunk, || "the configuration".to_owned()).await?);
+    }
+    if let Some(position) = restored.snapshot.journal.clone().filter(|_| !matches!(choice, Choice::Snapshot(_))) {
+        let replayed = replay::replay(repository, place, kinds, &position, until, objects, progress).await?;
+        (restored.commits, restored.journal_cut) = (replayed.commits, replayed.cut);
+        restored.reached = replayed.reached.unwrap_or(restored.reached);
+    }
+    Ok(Some(restored))
+}
+
+/// A kind that this program does not know would be lost.
+fn known_kinds(manifest: &Manifest, kinds: &[&'static Kind]) -> Result<(), SnapshotError> {
+    match manifest.parts.iter().find(|part| !kinds.iter().any(|kind| kind.name == part.kind)) {
+        None => Ok(()),
+        Some(part) => Err(SnapshotError::Store(crate::Error::Incompatible(format!(
+            "it holds {}, which this program does not know; use version {} or newer",
+            part.kind, manifest.program
+        )))),
+    }
+}
+
+/// Reads all parts, so that a damaged one is found before anything is written, and gives the blobs.
+async fn read_all(repository: &Repository, manifest: &Manifest, progress: SnapshotProgress<'_>) -> Result<Vec<(Blob, Key)>, SnapshotError> {
+    let (mut blobs, mut damage, mut seen) = (Vec::new(), Damage::default(), 0);
+    for part in &manifest.parts {
+        match read_part(repository, part).await {
+            Ok(lines) => {
+                seen += lines.len() as u64;
+                for line in lines {
+                    blobs.extend(line.blob(&part.kind).transpose()?);
+                }
+            }
+            Err(SnapshotError::Damaged(found)) => damage.parts.extend(found.parts),
+            Err(error) => return Err(error),
+        }
+        progress(Step::Verification, seen);
+    }
+    if damage.parts.is_empty() { Ok(blobs) } else { Err(damage.into()) }
+}
+
+async fn read_part(repository: &Repository, part: &Part) -> Result<Vec<Line>, SnapshotError> {
+    let lines = lines::read(&repository.read_chunk(&part.chunk, || part.contents()).await?)?;
+    let is_whole = lines.len() as u64 == part.count && lines.first().is_some_and(|line| line.id == part.first);
+    if is_whole { Ok(lines) } else { Err(SnapshotError::Inconsistent(part.contents())) }
+}
+
+/// Copies blobs, or looks at them, and says which are damaged.
+async fn bring_blobs(
+    repository: &Repository,
+    place: &Place,
+    manifest: &Manifest,
+    blobs: Vec<(Blob, Key)>,
+    objects: Objects,
+    progress: SnapshotProgress<'_>,
+) -> Result<(), SnapshotError> {
+    let damaged: Arc<Mutex<Vec<String>>> = Arc::default();
+    let mut tasks = Tasks::new();
+    for (number, (blob, key)) in (1..).zip(blobs) {
+        let sealed = SealedBlob { objects: repository.objects.clone(), blob, key };
+        let (target, note) = (place.objects.clone(), damaged.clone());
+        tasks
+            .start(async move {
+                let brought = match objects {
+                    Objects::Copied => sealed.copy_to(&*target).await,
+                    Objects::Checked => sealed.check(Checked::Digest).await,
+                };
+                match brought {
+                    Err(BlobError::Tampered(id) | BlobError::NotFound(id)) => {
+                        note.lock().unwrap_or_else(PoisonError::into_inner).push(id.to_string());
+                        Ok(())
+                    }
+                    brought => Ok::<_, SnapshotError>(brought?),
+                }
+            })
+            .await?;
+        progress(Step::Blobs, number);
+    }
+    tasks.finish().await?;
+    let damaged = std::mem::take(&mut *damaged.lock().unwrap_or_else(PoisonError::into_inner));
+    if damaged.is_empty() { Ok(()) } else { Err(named(repository, manifest, &damaged).await?.into()) }
+}
+
+/// The damaged blobs, with the records that refer to them.
+async fn named(repository: &Repository, manifest: &Manifest, damaged: &[String]) -> Result<Damage, SnapshotError> {
+    let mut users = vec![Vec::new(); damaged.len()];
+    for part in manifest.parts.iter().filter(|part| part.kind != BLOBS.name) {
+        for line in read_part(repository, part).await? {
+            let body = line.body.to_string();
+            for (id, users) in damaged.iter().zip(&mut users) {
+                if body.contains(&format!("\"{id}\"")) {
+                    users.push(format!("{} {}", part.kind, line.id));
+                }
+            }
+        }
+    }
+    let path = |id: &String| crate::blobs::object_path(&id.as_str().into()).to_string();
+    let parts = damaged.iter().zip(users).map(|(id, users)| (path(id), format!("content of {}", users.join(", ")))).collect();
+    Ok(Damage { parts })
+}
+
+async fn bring_records(
+    repository: &Repository,
+    place: &Place,
+    manifest: &Manifest,
+    kinds: &[&'static Kind],
+    progress: SnapshotProgress<'_>,
+) -> Result<u64, SnapshotError> {
+    let mut done = 0;
+    for kind in ordered(kinds).into_iter().filter(|kind| is_moved(kind)) {
+        let mut waiting = Vec::new();
+        for part in manifest.parts.iter().filter(|part| part.kind == kind.name) {
+            let lines = read_part(repository, part).await?;
+            done += lines.len() as u64;
+            waiting.extend(target::insert(place, kind, lines).await?);
+            progress(Step::Records, done);
+        }
+        target::settle(place, kind, waiting).await?;
+    }
+    Ok(done)
+}

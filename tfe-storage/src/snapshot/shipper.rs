@@ -1,0 +1,97 @@
+//! Bringing the journal of a store to a repository, within a second of each commit.
+
+use std::{sync::Arc, time::Duration};
+
+use tfe_core::blob::BLOBS;
+
+use super::{
+    JournaledStore, Repository, SnapshotError,
+    journal::{Change, Commit, Segment},
+    journaled::{Noted, Shared},
+    lines::Line,
+};
+use crate::{BlobError, Write, blobs::SealedBlob, migrate::Place};
+
+/// How long commits gather before they are shipped: well within the second that a lost machine may cost, and few enough
+/// objects that listing them stays cheap.
+const GATHERING: Duration = Duration::from_millis(200);
+/// Most commits in a segment.
+const MAX_COMMITS: usize = 2_000;
+/// The pause after a failure, and the longest one.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Ships what a store notes.
+#[derive(Debug)]
+pub struct Shipper {
+    shared: Arc<Shared>,
+    repository: Repository,
+    place: Place,
+}
+
+impl Shipper {
+    /// For a store and the place it belongs to; the place's vault opens what is shipped.
+    pub fn new(store: &JournaledStore, repository: Repository, place: Place) -> Self {
+        Self { shared: store.shared().clone(), repository, place }
+    }
+
+    /// Ships for as long as it is polled.
+    pub async fn run(&self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.ship().await {
+                Ok(true) => pause = FIRST_PAUSE,
+                Ok(false) => {
+                    self.shared.news.notified().await;
+                    tokio::time::sleep(GATHERING).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what was committed cannot be shipped to the snapshots; trying again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Ships what waits now. False if nothing does.
+    pub async fn ship(&self) -> Result<bool, SnapshotError> {
+        let waiting = self.shared.waiting(MAX_COMMITS);
+        let Some(last) = waiting.last().map(|noted| noted.number) else { return Ok(false) };
+        let mut commits = Vec::with_capacity(waiting.len());
+        for noted in waiting {
+            commits.push(self.opened(noted).await?);
+        }
+        self.repository.write_segment(&self.shared.stream, &Segment { commits }).await?;
+        self.shared.shipped(last);
+        Ok(true)
+    }
+
+    /// A commit with its secrets opened, once the objects of its blobs are in the repository.
+    async fn opened(&self, noted: Noted) -> Result<Commit, SnapshotError> {
+        let mut changes = Vec::with_capacity(noted.writes.len());
+        for write in noted.writes {
+            changes.extend(self.change(write).await?);
+        }
+        Ok(Commit { number: noted.number, at: noted.at, changes })
+    }
+
+    async fn change(&self, write: Write) -> Result<Option<Change>, SnapshotError> {
+        let (kind, record) = match write {
+            Write::Insert(kind, record) | Write::Update(kind, record) => (kind, record),
+            Write::Delete { kind, id, .. } => return Ok(Some(Change::Delete { kind: kind.name.to_owned(), id })),
+            Write::Check { .. } => return Ok(None),
+        };
+        let line = Line::opened(&*self.place.vault, kind, record).await?;
+        if let Some((blob, key)) = line.blob(kind.name).transpose()? {
+            let sealed = SealedBlob { objects: self.place.objects.clone(), blob, key };
+            match sealed.copy_to(&*self.repository.objects).await {
+                Ok(()) => {}
+                // Deleted since; a later commit says so.
+                Err(BlobError::NotFound(id)) if self.place.store.get(&BLOBS, id.as_str()).await?.is_none() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Some(Change::Put { kind: kind.name.to_owned(), line }))
+    }
+}

@@ -1,0 +1,168 @@
+//! What was committed after a snapshot.
+
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use tfe_core::time::{Clock, Timestamp};
+use tfe_storage::{
+    Batch, MemoryStore, StoreExt,
+    migrate::Place,
+    snapshot::{Choice, JournaledStore, Shipper},
+    testing::{
+        faulty::{Fault, Faulty},
+        kinds::Shelf,
+    },
+};
+
+use crate::places::{Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, take};
+
+/// An installation whose commits are noted.
+struct Journaled {
+    place: Place,
+    store: Arc<JournaledStore>,
+    repository: tfe_storage::snapshot::Repository,
+    shipper: Shipper,
+    objects: Arc<dyn ObjectStore>,
+}
+
+impl Journaled {
+    async fn start() -> Self {
+        Self::with(filled().await).await
+    }
+
+    async fn with(inner: Place) -> Self {
+        let objects = objects();
+        let repository = repository(&objects).await;
+        let store = Arc::new(JournaledStore::new(inner.store.clone(), Arc::new(Now), "stream".to_owned()));
+        let place = Place { store: store.clone(), ..inner };
+        let shipper = Shipper::new(&store, repository.clone(), place.clone());
+        Self { place, store, repository, shipper, objects }
+    }
+
+    async fn take(&self) {
+        let taken = take(&self.repository, &self.place, &Now).await.unwrap();
+        self.store.covered(&taken.journal.unwrap());
+    }
+
+    async fn ship(&self) {
+        while self.shipper.ship().await.unwrap() {}
+    }
+
+    async fn segments(&self) -> Vec<Path> {
+        let mut found: Vec<_> = self.objects.list(Some(&Path::from("journal"))).try_collect().await.unwrap();
+        found.sort_by(|one, other| one.location.cmp(&other.location));
+        found.into_iter().map(|object| object.location).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_was_shipped_is_restored() {
+    let journaled = Journaled::start().await;
+    assert!(journaled.store.health().needs_snapshot);
+    count_one(&journaled.place).await;
+    journaled.take().await;
+    assert!(!journaled.store.health().needs_snapshot);
+    for number in 10..20 {
+        count_one(&journaled.place).await;
+        add_blob(&journaled.place, number, 80_000).await;
+        if number % 3 == 0 {
+            journaled.ship().await;
+        }
+    }
+    let gone = journaled.place.store.find::<Shelf>("of-11").await.unwrap().unwrap();
+    journaled.place.store.commit(Batch::new().delete(&gone)).await.unwrap();
+    assert!(journaled.store.health().behind_since.is_some());
+    journaled.ship().await;
+    assert_eq!(journaled.store.health().behind_since, None);
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await);
+    assert_eq!((restored.commits, restored.journal_cut), (21, None));
+}
+
+#[tokio::test]
+async fn a_journal_leads_to_any_moment_of_it() {
+    let journaled = Journaled::start().await;
+    journaled.take().await;
+    let mut moments = Vec::new();
+    for _ in 0..5 {
+        count_one(&journaled.place).await;
+        moments.push((Now.now(), digest_of(&journaled.place).await));
+        tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    }
+    journaled.ship().await;
+    for (time, expected) in moments {
+        let target = empty();
+        bring(&journaled.repository, &target, &Choice::At(time)).await.unwrap();
+        assert_eq!(digest_of(&target).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_taken_between_commits_and_shipping_loses_and_doubles_nothing() {
+    let journaled = Journaled::start().await;
+    journaled.take().await;
+    count_one(&journaled.place).await;
+    journaled.take().await;
+    count_one(&journaled.place).await;
+    journaled.ship().await;
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(restored.commits, 1);
+    assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await);
+}
+
+#[tokio::test]
+async fn what_is_damaged_ends_the_journal_and_what_came_before_counts() {
+    let journaled = Journaled::start().await;
+    journaled.take().await;
+    let mut reached = Vec::new();
+    for _ in 0..4 {
+        reached.push(digest_of(&journaled.place).await);
+        count_one(&journaled.place).await;
+        journaled.ship().await;
+    }
+    let third = journaled.segments().await[2].clone();
+    let mut bytes = journaled.objects.get(&third).await.unwrap().bytes().await.unwrap().to_vec();
+    bytes[40] ^= 1;
+    journaled.objects.put(&third, bytes.into()).await.unwrap();
+    let check = async |why: &str| {
+        let target = empty();
+        let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+        assert_eq!(restored.commits, 2);
+        assert!(restored.journal_cut.as_deref().is_some_and(|cut| cut.contains(why)), "{restored:?}");
+        assert_eq!(digest_of(&target).await, reached[2]);
+    };
+    check(third.as_ref()).await;
+    journaled.objects.delete(&third).await.unwrap();
+    check("the commits 2 to 2 are not in the repository").await;
+}
+
+#[tokio::test]
+async fn a_commit_of_which_nobody_knows_asks_for_a_snapshot() {
+    let inner = Arc::new(Faulty::new(MemoryStore::new()));
+    let journaled = Journaled::with(Place { store: inner.clone(), ..empty() }).await;
+    add_blob(&journaled.place, 1, 10).await;
+    journaled.take().await;
+    inner.fail_next(Fault::Unanswered);
+    let shelf = tfe_storage::testing::kinds::shelf("doubtful");
+    journaled.place.store.commit(Batch::new().insert(&shelf)).await.unwrap_err();
+    let health = journaled.store.health();
+    assert!(health.needs_snapshot && health.behind_since.is_some_and(|since| since > Timestamp::default()));
+    add_blob(&journaled.place, 2, 10).await;
+    journaled.ship().await;
+    let target = empty();
+    let restored = snapshot_alone(&journaled, &target).await;
+    assert!(restored.journal_cut.is_some(), "the doubtful commit is a gap: {restored:?}");
+    journaled.take().await;
+    assert!(!journaled.store.health().needs_snapshot);
+    let target = empty();
+    snapshot_alone(&journaled, &target).await;
+    assert!(target.store.find::<Shelf>("doubtful").await.unwrap().is_some());
+    assert!(target.store.find::<Shelf>("of-2").await.unwrap().is_some());
+}
+
+async fn snapshot_alone(journaled: &Journaled, target: &Place) -> tfe_storage::snapshot::Restored {
+    bring(&journaled.repository, target, &Choice::Newest).await.unwrap()
+}

@@ -1,0 +1,104 @@
+//! Removing snapshots.
+
+use std::{collections::HashSet, sync::Arc};
+
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use tfe_core::time::{Clock, Timestamp};
+use tfe_storage::{
+    Batch, StoreExt,
+    snapshot::{self, Choice, Pruned, Repository, SnapshotError},
+    testing::kinds::Book,
+};
+
+use crate::{
+    dying::Dying,
+    places::{At, Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, secret, take},
+};
+
+/// Long enough from now that nothing is young.
+fn later() -> Timestamp {
+    Now.now().plus_seconds(3 * 24 * 60 * 60)
+}
+
+fn only(ids: &[&String]) -> impl FnOnce(&[(String, Timestamp)]) -> HashSet<String> + Send {
+    let ids: HashSet<String> = ids.iter().map(|id| (*id).clone()).collect();
+    move |_| ids
+}
+
+async fn count(objects: &Arc<dyn ObjectStore>) -> usize {
+    objects.list(None).try_collect::<Vec<_>>().await.unwrap().len()
+}
+
+#[tokio::test]
+async fn what_is_kept_stays_whole_and_the_rest_goes() {
+    let (place, objects) = (filled().await, objects());
+    let repository = repository(&objects).await;
+    let mut taken = Vec::new();
+    for number in 1..=6 {
+        count_one(&place).await;
+        add_blob(&place, 100 + number, 3_000).await;
+        if number % 2 == 0 {
+            let book = place.store.find::<Book>(&format!("book-{}", 200 + number)).await.unwrap().unwrap();
+            place.store.commit(Batch::new().delete(&book)).await.unwrap();
+        }
+        taken.push((take(&repository, &place, &At(i64::from(number) * 1_000)).await.unwrap().id, digest_of(&place).await));
+    }
+    let before = count(&objects).await;
+    let pruned = snapshot::prune(&repository, later(), only(&[&taken[1].0, &taken[3].0])).await.unwrap();
+    assert_eq!(pruned.snapshots.len(), 3, "the newest stays too");
+    assert!(pruned.objects > 0 && count(&objects).await < before - 3);
+    for kept in [1, 3, 5] {
+        let target = empty();
+        bring(&repository, &target, &Choice::Snapshot(taken[kept].0.clone())).await.unwrap();
+        assert_eq!(digest_of(&target).await, taken[kept].1);
+    }
+    let again = snapshot::prune(&repository, later(), only(&[&taken[1].0, &taken[3].0])).await.unwrap();
+    assert_eq!(again, Pruned::default());
+}
+
+#[tokio::test]
+async fn a_removal_that_dies_anywhere_leaves_the_kept_whole() {
+    for writes in 0.. {
+        let (place, objects) = (filled().await, objects());
+        let whole = repository(&objects).await;
+        for number in 1..=3 {
+            count_one(&place).await;
+            take(&whole, &place, &At(number * 1_000)).await.unwrap();
+        }
+        let expected = digest_of(&place).await;
+        let dying: Arc<dyn ObjectStore> = Dying::after(&objects, writes);
+        let pruned = snapshot::prune(&Repository::open(dying, &secret()).await.unwrap(), later(), only(&[])).await;
+        let target = empty();
+        bring(&whole, &target, &Choice::Newest).await.unwrap();
+        assert_eq!(digest_of(&target).await, expected, "after {writes} writes");
+        if pruned.is_ok() {
+            assert!(writes > 4, "{writes}");
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn snapshots_are_not_removed_while_one_is_made() {
+    let (place, objects) = (filled().await, objects());
+    let repository = repository(&objects).await;
+    take(&repository, &place, &Now).await.unwrap();
+    objects.put(&Path::from("marks/create-other"), "".into()).await.unwrap();
+    let refused = snapshot::prune(&repository, Now.now(), only(&[])).await;
+    assert!(matches!(refused, Err(SnapshotError::Busy(_))), "{refused:?}");
+    // Who left it is long gone.
+    snapshot::prune(&repository, later(), only(&[])).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_removed_that_an_unreadable_snapshot_may_need() {
+    let (place, objects) = (filled().await, objects());
+    let repository = repository(&objects).await;
+    let first = take(&repository, &place, &At(1_000)).await.unwrap();
+    count_one(&place).await;
+    take(&repository, &place, &At(2_000)).await.unwrap();
+    objects.put(&Path::from("snapshots").join(first.id.as_str()), "damaged".into()).await.unwrap();
+    let pruned = snapshot::prune(&repository, later(), only(&[])).await.unwrap();
+    assert_eq!((pruned.objects, pruned.unreadable), (0, vec![first.id]));
+}
