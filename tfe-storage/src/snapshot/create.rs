@@ -299,6 +299,7 @@ async fn publish(
     }
     let document = serde_json::to_vec(&manifest).map_err(|error| SnapshotError::Inconsistent(error.to_string()))?;
     repository.write_document(&list::path(&manifest.id), &document).await?;
+    repository.note_newest(&manifest.id).await?;
     Ok(manifest)
 }
 

@@ -9,6 +9,9 @@ use crate::BlobError;
 /// Below what manifests are.
 pub(super) const DIRECTORY: &str = "snapshots";
 
+/// The document that names the newest snapshot.
+const NEWEST: &str = "newest";
+
 /// A snapshot in a list: its manifest, or what is wrong with that.
 #[derive(Debug)]
 pub struct Listed {
@@ -47,6 +50,28 @@ impl Repository {
         let document = document.ok_or_else(|| SnapshotError::NoSnapshot(id.to_owned()))?;
         let manifest = Manifest::parse(&document)?;
         if manifest.id == id { Ok(manifest) } else { Err(Damage::one(path.to_string(), "the manifest of another snapshot").into()) }
+    }
+}
+
+impl Repository {
+    /// Notes which snapshot is the newest, so that the loss of a manifest is seen.
+    pub(super) async fn note_newest(&self, id: &str) -> Result<(), SnapshotError> {
+        self.write_document(&Path::from(NEWEST), id.as_bytes()).await
+    }
+
+    /// What is wrong with the newest snapshot before its manifest is even read: its id, and that it is missing.
+    pub(super) async fn missing_newest(&self, ids: &[String]) -> Result<Option<(String, String)>, SnapshotError> {
+        let noted = match self.read_document(&Path::from(NEWEST), "the note of the newest snapshot").await {
+            Ok(noted) => noted,
+            Err(error @ SnapshotError::Damaged(_)) => return Ok(Some((NEWEST.to_owned(), error.to_string()))),
+            Err(error) => return Err(error),
+        };
+        match noted.map(|noted| String::from_utf8_lossy(&noted).into_owned()) {
+            Some(noted) if ids.first().is_none_or(|first| *first < noted) => Ok(Some((noted, "its manifest is missing".to_owned()))),
+            // The first snapshot may have been cut off just before its note.
+            None if ids.len() > 1 => Ok(Some((NEWEST.to_owned(), "the note of the newest snapshot is missing".to_owned()))),
+            _ => Ok(None),
+        }
     }
 }
 

@@ -61,12 +61,18 @@ impl Repository {
     /// Opens what is there. Takes a fraction of a second with a password, so that guessing does too.
     pub async fn open(objects: Arc<dyn ObjectStore>, secret: &RepositorySecret) -> Result<Self, SnapshotError> {
         let head = read(&*objects, &Path::from(HEAD)).await?.ok_or(SnapshotError::NoRepository)?;
-        let head: Head = serde_json::from_slice(&head).map_err(|_| Damage::one(HEAD, "what opens the repository"))?;
+        let damaged = || Damage::one(HEAD, "what opens the repository");
+        let document = head;
+        let head: Head = serde_json::from_slice(&document).map_err(|_| damaged())?;
+        // It is written in one way only, so that whatever else stands there was not written.
+        if serde_json::to_vec_pretty(&head).ok().as_ref() != Some(&document) {
+            return Err(damaged().into());
+        }
         if head.format > FORMAT {
             return Err(SnapshotError::Format(head.format));
         }
         let key = head.opened_by.open(secret).await.map_err(SnapshotError::Secret)?;
-        let key = Key::from_slice(&key).ok_or_else(|| Damage::one(HEAD, "what opens the repository"))?;
+        let key = Key::from_slice(&key).ok_or_else(damaged)?;
         Ok(Self { objects, key })
     }
 

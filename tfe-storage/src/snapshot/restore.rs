@@ -86,7 +86,10 @@ pub(super) async fn restore_with(
         Choice::Snapshot(id) => vec![id.clone()],
         _ => repository.ids().await?,
     };
-    let mut passed_over = Vec::new();
+    let mut passed_over: Vec<_> = match choice {
+        Choice::Newest => repository.missing_newest(&ids).await?.into_iter().collect(),
+        Choice::At(_) | Choice::Snapshot(_) => Vec::new(),
+    };
     for id in ids {
         match attempt(repository, place, kinds, (&id, choice), objects, progress).await {
             Ok(Some(restored)) => return Ok(Restored { passed_over, ..restored }),
