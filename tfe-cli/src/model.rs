@@ -260,6 +260,20 @@ pub struct Output {
     pub kind: String,
 }
 
+/// The restore that an installation comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Restoration {
+    /// When it was done.
+    pub restored_at: String,
+    /// The id of the snapshot.
+    pub snapshot: String,
+    /// The moment that the data shows.
+    pub reached: String,
+    /// Whether runs wait for a person though they would apply by themselves.
+    pub applies_paused: bool,
+}
+
 /// How far sealing everything anew is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rewrap {

@@ -11,7 +11,7 @@ use tfe_core::{
 use tfe_queue::{Coordination, Queue};
 use tfe_storage::{Blobs, Store, Vault};
 
-use crate::{health::Health, http::signed::Signer, metrics::Metrics};
+use crate::{health::Health, http::signed::Signer, metrics::Metrics, snapshots::Snapshots};
 
 /// A cheap handle to the parts of the system.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Makes addresses that need no token.
     pub(crate) signer: Signer,
+    /// Snapshots, if they are taken.
+    pub snapshots: Option<Snapshots>,
     /// What the operator chose.
     pub settings: Settings,
     /// When this process began.

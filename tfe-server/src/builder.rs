@@ -17,7 +17,8 @@ use crate::{
     http::signed::Signer,
     metrics::{MeasuredStore, MeasuredVault, Metrics},
     server::Server,
-    service::{control::LocalControl, setup},
+    service::{self, control::LocalControl, setup},
+    snapshots::Snapshots,
     system::{SystemClock, SystemEntropy},
 };
 
@@ -38,6 +39,7 @@ pub struct ServerBuilder {
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
     runner: Option<RunnerConfig>,
+    snapshots: Option<Snapshots>,
     settings: Settings,
 }
 
@@ -146,6 +148,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Takes snapshots. Default: none are taken.
+    #[must_use]
+    pub fn snapshots(mut self, snapshots: Snapshots) -> Self {
+        self.snapshots = Some(snapshots);
+        self
+    }
+
     /// What the operator chose.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -185,9 +194,12 @@ impl ServerBuilder {
             health,
             metrics,
             signer: Signer::new(&signing_key),
+            snapshots: self.snapshots,
             settings: self.settings,
             started_at,
         });
+        let settled = service::restored::settle(&app).await;
+        settled.map_err(|error| BuildError::Installation(format!("what was in flight before the restore: {}", chain(&error))))?;
         let runner = self.runner.map(|config| Runner::new(config, Arc::new(LocalControl::new(app.clone()))));
         Ok(Server::new(app, runner, lock))
     }

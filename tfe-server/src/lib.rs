@@ -21,6 +21,7 @@ mod server;
 mod service;
 #[cfg(test)]
 mod simulation;
+pub mod snapshots;
 mod system;
 pub mod tls;
 mod ui;

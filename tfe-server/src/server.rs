@@ -26,7 +26,7 @@ use crate::{
     error::ApiError,
     health,
     http::{limits, middleware as layers, peer::Peer, routes::Routes},
-    metrics, reconcile, service, ui,
+    metrics, reconcile, service, snapshots, ui,
 };
 
 /// How long a client may take to send the head of a request.
@@ -88,10 +88,15 @@ impl Server {
         tokio::spawn(health::run(self.app.clone(), shutdown.clone()));
         let node = tokio::spawn(service::nodes::run(self.app.clone(), shutdown.clone()));
         tokio::spawn(collect::run(self.app.clone(), shutdown.clone()));
+        let keeper =
+            self.app.snapshots.clone().map(|snapshots| tokio::spawn(snapshots::run(self.app.clone(), snapshots, shutdown.clone())));
         if let Some(runner) = self.runner {
             runner.run(shutdown.clone(), shutdown.clone()).await;
         }
         shutdown.cancelled().await;
+        if let Some(keeper) = keeper {
+            let _ = keeper.await;
+        }
         for (name, ended) in [("reconciler", reconciler.await), ("node", node.await)] {
             if let Err(error) = ended {
                 tracing::error!(name, %error, "a background loop ended badly");

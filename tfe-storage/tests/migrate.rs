@@ -146,7 +146,8 @@ async fn filled_as(name: &str) -> Place {
     let place = empty();
     let id = Installation::only_id();
     let signing_key = place.vault.seal(&Installation::SIGNING_KEY.context(&id), b"signing key").await.unwrap();
-    let installation = Installation { id, created_at: Timestamp::default(), name: name.to_owned(), signing_key, unfinished: false };
+    let installation =
+        Installation { id, created_at: Timestamp::default(), name: name.to_owned(), signing_key, unfinished: false, restoration: None };
     let blobs = Blobs::new(place.objects.clone(), place.vault.clone());
     let mut batch = Batch::new().insert(&installation).insert(&shelf("a"));
     for (number, length) in [(1, 10), (2, LARGE), (3, 0)] {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::transport::{Client, part};
 use crate::{
     error::ClientError,
-    model::{AgentPool, Node, Rewrap},
+    model::{AgentPool, Node, Restoration, Rewrap},
 };
 
 #[derive(Deserialize)]
@@ -26,6 +26,11 @@ const MAX_LISTED: usize = 1_000;
 #[derive(Deserialize)]
 struct Keys {
     rewrap: Option<Rewrap>,
+}
+
+#[derive(Deserialize)]
+struct Restored {
+    restoration: Option<Restoration>,
 }
 
 impl Client {
@@ -62,6 +67,16 @@ impl Client {
         let body = json!({ "data": { "type": "authentication-tokens", "attributes": { "description": description } } });
         let path = format!("agent-pools/{}/authentication-tokens", part(pool));
         Ok(self.send::<Made>(Method::POST, &path, &body).await?.token)
+    }
+
+    /// The restore that the installation comes from; none if it was never restored.
+    pub async fn restoration(&self) -> Result<Option<Restoration>, ClientError> {
+        Ok(self.get::<Restored>("admin/restoration").await?.restoration)
+    }
+
+    /// Lets runs apply by themselves again after a restore.
+    pub async fn resume_applies(&self) -> Result<Option<Restoration>, ClientError> {
+        Ok(self.send::<Restored>(Method::POST, "admin/restoration/actions/resume-applies", &Value::Null).await?.restoration)
     }
 
     /// Makes a new version of the key that seals secrets, and gives its number.

@@ -10,6 +10,7 @@ use super::{
     context::Context,
     failure::{Done, Failure},
     output::{Table, text},
+    restoration::{self, RestorationOptions},
 };
 use crate::{Access, FirstAdmin, bootstrap, resume};
 
@@ -22,7 +23,9 @@ const PASSWORD_LENGTH: usize = 24;
 #[derive(Debug, Subcommand)]
 pub(super) enum AdminCommand {
     /// Create the first administrator, an organization and a token, and write what terraform needs to use them.
-    Bootstrap(Bootstrap),
+    Bootstrap(Box<Bootstrap>),
+    /// Show what followed from the last restore, and let runs apply by themselves again.
+    Restoration(RestorationOptions),
 }
 
 /// The first administrator.
@@ -58,7 +61,13 @@ pub(super) struct Bootstrap {
 }
 
 pub(super) async fn run(context: &Context, command: AdminCommand) -> Result<Done, Failure> {
-    let AdminCommand::Bootstrap(options) = command;
+    match command {
+        AdminCommand::Bootstrap(options) => set_up(context, *options).await,
+        AdminCommand::Restoration(options) => restoration::run(context, options).await,
+    }
+}
+
+async fn set_up(context: &Context, options: Bootstrap) -> Result<Done, Failure> {
     let access = match resume(&options.url, &options.data_dir, options.ca_file.as_deref()).await? {
         Some(access) => access,
         None => create(&options).await?,

@@ -105,6 +105,9 @@ pub(super) enum Command {
     /// Move an installation to other backends (tfe-server migrate).
     #[command(disable_help_flag = true)]
     Migrate(Forwarded),
+    /// Take, list, verify and remove snapshots (tfe-server snapshot).
+    #[command(disable_help_flag = true)]
+    Snapshot(Forwarded),
     /// See and set the variables of a workspace.
     #[command(visible_alias = "variables")]
     Variable {

@@ -12,6 +12,7 @@ mod nodes;
 mod output;
 mod pools;
 mod progress;
+mod restoration;
 mod runs;
 mod server;
 mod sign_in;
@@ -59,6 +60,7 @@ async fn run(Arguments { options, command }: Arguments) -> Result<Done, Failure>
         Command::Node { command } => nodes::run(&context, command).await,
         Command::AgentPool { command } => pools::run(&context, command).await,
         Command::Doctor(forwarded) => server::become_server("doctor", forwarded),
+        Command::Snapshot(forwarded) => server::become_server("snapshot", forwarded),
         Command::Migrate(forwarded) => server::become_server("migrate", forwarded),
         Command::Variable { command } => variables::run(&context, command).await,
     }

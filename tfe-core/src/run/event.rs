@@ -1,6 +1,6 @@
 //! What can happen to a run.
 
-use crate::{id::Id, plan::Summary, run::Phase, user::User};
+use crate::{id::Id, plan::Summary, run::Phase, time::Timestamp, user::User};
 
 /// A fact or a request; the machine says what follows from it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,12 @@ pub enum Event {
     Failed {
         /// The reason, for people.
         reason: String,
+    },
+    /// The installation was restored from a snapshot that was taken while the run was in flight. What the run has done since
+    /// then nobody knows, so it goes no further.
+    Restored {
+        /// The moment that the data shows.
+        reached: Timestamp,
     },
     /// A person wants the plan applied.
     ConfirmRequested {
@@ -63,6 +69,7 @@ impl Event {
             Self::RunnerLost { .. } => "lost by its runner",
             Self::NeverReceived => "given out again",
             Self::Failed { .. } => "failed",
+            Self::Restored { .. } => "restored",
             Self::ConfirmRequested { .. } => "applied",
             Self::DiscardRequested => "discarded",
             Self::CancelRequested => "canceled",

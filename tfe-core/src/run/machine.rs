@@ -88,6 +88,14 @@ impl Run {
 
             (status, Event::Failed { reason }) if !status.is_final() && self.active_phase().is_some() => Some(self.failed(reason, now)),
 
+            (status, Event::Restored { reached }) if !status.is_final() && status != Status::Pending => {
+                let reason = format!(
+                    "restored: this installation was restored to {reached}, when this run was in flight; what it has done since is not \
+                     known here, so compare the state with the real objects and start a new run"
+                );
+                Some(self.failed(&reason, now))
+            }
+
             (Status::Planned, Event::ConfirmRequested { by }) => {
                 let mut run = self.queued_for_apply(now);
                 run.confirmed_by.clone_from(by);

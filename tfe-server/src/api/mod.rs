@@ -16,6 +16,7 @@ mod plans;
 mod projects;
 mod runs;
 mod signed;
+mod snapshots;
 mod states;
 mod tags;
 mod tokens;
@@ -37,6 +38,7 @@ pub(crate) fn routes() -> Routes {
         .and(keys::routes())
         .and(engine_versions::routes())
         .and(nodes::routes())
+        .and(snapshots::routes())
         .and(agent_pools::routes())
         .and(workers::routes())
         .and(account::routes())

@@ -3,22 +3,26 @@
 use std::{
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use sha2::{Digest, Sha256};
+use tfe_core::time::Clock;
 use tfe_runner::{
     IsolationConfig, RunnerConfig, Timeouts,
     isolation::{Limits, Network},
 };
 use tfe_server::{
-    Backends, Server, Settings,
+    Backends, Server, Settings, SystemClock, SystemEntropy,
     configuration::{Configuration, Mode},
+    snapshots::{RestoreOnBoot, Snapshots, restore_on_boot},
     tls,
 };
+use tfe_storage::{migrate::Place, snapshot::JournaledStore};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::Failure;
+use super::{Failure, progress::Shown};
 
 /// Where to look for memory-backed directories: runs hold secrets in clear while they work, and these never reach a disk.
 const MEMORY_DIRECTORY: &str = "/dev/shm";
@@ -31,6 +35,7 @@ const LOCAL_NAMES: [&str; 4] = ["localhost", "tfe.localhost", "127.0.0.1", "::1"
 pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Failure> {
     let backends = Backends::open(configuration).await?;
     let node = node_name(configuration)?;
+    let (backends, snapshots) = with_snapshots(configuration, backends, &node).await?;
     let settings = Settings {
         node: node.clone(),
         rate_limit: configuration.rate_limit,
@@ -43,7 +48,35 @@ pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Fail
     };
     let builder = Server::builder().backends(backends).brokers(configuration.brokers.clone()).settings(settings);
     let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node)?) } else { builder };
+    let builder = if let Some(snapshots) = snapshots { builder.snapshots(snapshots) } else { builder };
     Ok(builder.build().await?)
+}
+
+/// Restores the newest snapshot where there is no data, and prepares to take new ones.
+async fn with_snapshots(configuration: &Configuration, backends: Backends, node: &str) -> Result<(Backends, Option<Snapshots>), Failure> {
+    let Some(settings) = &configuration.snapshots else { return Ok((backends, None)) };
+    let place =
+        |backends: &Backends| Place { store: backends.store.clone(), objects: backends.objects.clone(), vault: backends.vault.clone() };
+    if settings.restore_on_boot {
+        let mut shown = Shown::new();
+        let found = restore_on_boot(settings, &place(&backends), node, &mut shown.snapshot()).await;
+        shown.end();
+        if let RestoreOnBoot::Restored(restored) = found? {
+            tracing::warn!(snapshot = restored.snapshot.id, reached = %restored.reached, "there was no data here; a snapshot was restored");
+        }
+    }
+    // Others write to a shared database too, and their commits are not seen here.
+    let is_alone = configuration.database.is_none();
+    let journal = (settings.continuous && is_alone).then(|| {
+        let stream = format!("{}-{}", SystemClock.now().as_millis(), tfe_core::id::random_text(&SystemEntropy, 8).to_lowercase());
+        Arc::new(JournaledStore::new(backends.store.clone(), Arc::new(SystemClock), stream))
+    });
+    let backends = match &journal {
+        Some(journal) => Backends { store: journal.clone(), ..backends },
+        None => backends,
+    };
+    let snapshots = Snapshots::new(configuration, place(&backends), journal);
+    Ok((backends, snapshots))
 }
 
 /// The listening socket.

@@ -1,10 +1,6 @@
 //! `tfe-server migrate`: moves an installation between any two kinds of places.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::Path,
-    process::ExitCode,
-};
+use std::{path::Path, process::ExitCode};
 
 use clap::Args;
 use tfe_core::KINDS;
@@ -12,9 +8,9 @@ use tfe_server::{
     Backends,
     configuration::{Configuration, Sources},
 };
-use tfe_storage::migrate::{Digest, Place, Stage, digest, migrate};
+use tfe_storage::migrate::{Digest, Place, digest, migrate};
 
-use super::{Failure, options::ConfigOptions, print};
+use super::{Failure, options::ConfigOptions, print, progress::Shown};
 
 /// From where to where.
 #[derive(Debug, Args)]
@@ -40,7 +36,8 @@ pub(crate) struct Options {
 /// Does it, and prints the digest that both sides have.
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let (source, _source_lock) = open(&options.from).await?;
-    let mut show = shown_progress();
+    let mut shown = Shown::new();
+    let mut show = shown.migration();
     let result = match &options.to {
         None => digest(&source, KINDS, &mut show).await?,
         Some(to) => {
@@ -48,7 +45,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
             migrate(&source, &target, KINDS, &mut show).await?
         }
     };
-    end_progress();
+    shown.end();
     report(&options, &result)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -77,27 +74,6 @@ async fn configuration(place: &str) -> Result<Configuration, Failure> {
     let environment = password.map(|(name, value)| (name.replace("TFE_DIRECTORY_PASSWORD", "TFE_ENCRYPTION_PASSWORD"), value));
     let sources = Sources { environment: environment.collect(), flags, ..Sources::default() };
     Ok(Configuration::read(&sources, &|path| std::fs::read_to_string(path))?)
-}
-
-/// A line on the terminal that is written over; nothing where nobody looks.
-fn shown_progress() -> impl FnMut(Stage, u64) + Send {
-    let is_shown = std::io::stderr().is_terminal();
-    move |stage, done| {
-        let what = match stage {
-            Stage::Blobs => "blobs copied",
-            Stage::Records => "records copied",
-            Stage::Verification => "records verified on both sides",
-        };
-        if is_shown {
-            let _ = write!(std::io::stderr(), "\r\x1b[2K{done} {what}");
-        }
-    }
-}
-
-fn end_progress() {
-    if std::io::stderr().is_terminal() {
-        let _ = writeln!(std::io::stderr());
-    }
 }
 
 fn report(options: &Options, digest: &Digest) -> Result<(), Failure> {

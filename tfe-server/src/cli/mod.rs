@@ -7,9 +7,11 @@ mod doctor;
 mod keys;
 mod migrate;
 mod options;
+mod progress;
 mod sample;
 mod sealed;
 mod serve;
+mod snapshot;
 mod tools;
 mod worker;
 
@@ -50,6 +52,13 @@ pub(crate) enum Command {
     Doctor(doctor::Options),
     /// Move an installation to other backends.
     Migrate(migrate::Options),
+    /// Take, list, verify and remove snapshots.
+    Snapshot {
+        #[command(subcommand)]
+        command: snapshot::SnapshotCommand,
+    },
+    /// Restore a snapshot to where there is no installation.
+    Restore(snapshot::RestoreOptions),
     /// See and import terraform and tofu.
     Tools {
         #[command(subcommand)]
@@ -69,6 +78,7 @@ Examples:
   tfe-server serve --data-dir /var/lib/tfe --listen 127.0.0.1:8443 --tls
   tfe-server worker --server https://tfe.example.com  take jobs; the token in TFE_WORKER_TOKEN or TFE_AGENT_TOKEN
   tfe-server config default > tfe.toml                all settings, with their names in the environment
+  tfe-server restore --from s3://bucket/tfe --data-dir /var/lib/tfe
   tfe-server doctor --config tfe.toml                 what is good, and what to do about the rest
 
 Environment:
@@ -92,6 +102,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             Command::Config { command } => config::run(command).await,
             Command::Doctor(options) => doctor::run(options).await,
             Command::Migrate(options) => migrate::run(options).await,
+            Command::Snapshot { command } => snapshot::run(command).await,
+            Command::Restore(options) => snapshot::restore(options).await,
             Command::Tools { command } => tools::run(command).await,
             Command::Keys { command } => keys::run(command).await,
         }

@@ -6,6 +6,7 @@ mod read;
 mod reader;
 mod settings;
 mod show;
+mod snapshots;
 mod sources;
 
 use std::{
@@ -15,12 +16,13 @@ use std::{
     time::Duration,
 };
 
-use tfe_core::secret::Secret;
+use tfe_core::{retention::Retention, schedule::Schedule, secret::Secret};
 use tfe_runner::tools::ToolSettings;
 
 pub use self::{
     settings::{Form, SETTINGS, Setting},
     show::{Shown, default_file},
+    snapshots::place as snapshot_place,
     sources::{Source, Sources},
 };
 
@@ -59,6 +61,10 @@ pub struct Configuration {
     pub workers: Workers,
     /// Who may create the first administrator.
     pub initial_admin: crate::InitialAdmin,
+    /// Snapshots; none for no snapshots.
+    pub snapshots: Option<SnapshotSettings>,
+    /// The settings that are not the default, with secrets, as a configuration file.
+    pub file: Secret,
     /// Where metrics are served; none for nowhere.
     pub metrics_port: Option<u16>,
     /// What to log.
@@ -183,6 +189,25 @@ pub struct Workers {
     pub servers: Vec<String>,
     /// On a worker, an authority to trust.
     pub authority: Option<PathBuf>,
+}
+
+/// Where snapshots are kept, and when they are taken, tried and removed.
+#[derive(Debug, Clone)]
+pub struct SnapshotSettings {
+    /// Where, as [`tfe_storage::open_objects`] takes it.
+    pub objects: Objects,
+    /// What seals them; none for the external vault.
+    pub password: Option<Secret>,
+    /// When they are taken.
+    pub schedule: Schedule,
+    /// When the newest is restored for trial.
+    pub drill: Schedule,
+    /// Which are kept.
+    pub retention: Retention,
+    /// Whether what is committed between them is shipped too.
+    pub continuous: bool,
+    /// Whether a start without any data restores the newest.
+    pub restore_on_boot: bool,
 }
 
 /// Something that does not fit.

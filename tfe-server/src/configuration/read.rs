@@ -12,7 +12,9 @@ use tfe_runner::{
 };
 use url::Url;
 
-use super::{Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, Workers, reader::Reader, show, sources::Gathered};
+use super::{
+    Configuration, Database, ExternalVault, Mistakes, Mode, Objects, Runs, Tls, Workers, reader::Reader, show, snapshots, sources::Gathered,
+};
 use crate::{Brokers, InitialAdmin};
 
 const POSTGRES_PORT: u16 = 5432;
@@ -21,7 +23,7 @@ const TOOLS_DIRECTORY: &str = "tools";
 const NEEDED: &str = "in external mode";
 
 pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
-    let shown = show::shown(&gathered.values);
+    let (shown, file) = (show::shown(&gathered.values), show::file(&gathered.values));
     let mut reader = Reader { gathered };
     let reader = &mut reader;
     let mode = mode(reader);
@@ -38,6 +40,7 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
     let rate_limit = Some(reader.number("server.rate_limit")).filter(|limit| *limit > 0);
     let (runs, initial_admin, metrics_port) = (runs(reader, &data_directory), initial_admin(reader), metrics_port(reader));
     let workers = workers(reader);
+    let snapshots = snapshots::snapshots(reader, objects.as_ref(), vault.is_some());
     let log = reader.text("log.filter").unwrap_or_default();
     let Gathered { mistakes, warnings, .. } = std::mem::take(&mut reader.gathered);
     if !mistakes.is_empty() {
@@ -62,6 +65,8 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
         rate_limit,
         workers,
         initial_admin,
+        snapshots,
+        file,
         metrics_port,
         log,
         warnings,

@@ -81,6 +81,9 @@ const PORT: Form = Form::Number(1..=65_535);
 /// Up to a week: what takes longer is stuck.
 const TIMEOUT: Form = Form::Number(1..=604_800);
 
+/// Up to what a list of snapshots is still read by people.
+const KEPT: Form = Form::Number(0..=10_000);
+
 /// Everything that can be set, by table.
 pub const SETTINGS: &[Setting] = &[
     setting(
@@ -338,6 +341,39 @@ pub const SETTINGS: &[Setting] = &[
         Form::Number(1..=10_080),
         "60",
         "How long after the start the token is good, in minutes",
+    ),
+    text(
+        "snapshots.url",
+        "TFE_BACKUP_URL",
+        "",
+        "Where snapshots are kept: a directory, or s3://bucket/prefix, az://container/prefix, gs://bucket/prefix; empty for no snapshots",
+    ),
+    secret(
+        "snapshots.password",
+        "TFE_BACKUP_PASSWORD",
+        "Seals the snapshots; without one the external vault does. Keep it elsewhere: without it they are worth nothing",
+    ),
+    secret("snapshots.access_key_id", "TFE_BACKUP_S3_ACCESS_KEY_ID", "The key for their bucket [default: that of the object storage]"),
+    secret("snapshots.secret_access_key", "TFE_BACKUP_S3_SECRET_ACCESS_KEY", "Its secret"),
+    text("snapshots.schedule", "TFE_BACKUP_SCHEDULE", "hourly", "When they are taken: hourly, daily, or a cron expression, in UTC"),
+    text("snapshots.drill_schedule", "TFE_BACKUP_DRILL_SCHEDULE", "daily", "When the newest is restored for trial"),
+    setting("snapshots.keep_hourly", "TFE_BACKUP_KEEP_HOURLY", KEPT, "24", "How many hours keep a snapshot"),
+    setting("snapshots.keep_daily", "TFE_BACKUP_KEEP_DAILY", KEPT, "31", "How many days keep one"),
+    setting("snapshots.keep_weekly", "TFE_BACKUP_KEEP_WEEKLY", KEPT, "8", "How many weeks keep one"),
+    setting("snapshots.keep_monthly", "TFE_BACKUP_KEEP_MONTHLY", KEPT, "12", "How many months keep one"),
+    setting(
+        "snapshots.continuous",
+        "TFE_BACKUP_CONTINUOUS",
+        Form::Switch,
+        "true",
+        "Whether what is committed between snapshots is shipped within a second, where the records are in the data directory",
+    ),
+    setting(
+        "snapshots.restore_on_boot",
+        "TFE_BACKUP_RESTORE_ON_BOOT",
+        Form::Switch,
+        "true",
+        "Whether a start without any data restores the newest snapshot first",
     ),
     switch("metrics.enable", "TFE_METRICS_ENABLE", "Serve Prometheus metrics"),
     setting("metrics.port", "TFE_METRICS_HTTP_PORT", PORT, "9090", "On which port, of the address that the server listens on"),

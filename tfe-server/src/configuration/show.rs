@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write};
 
 use serde::Serialize;
+use tfe_core::secret::Secret;
 
 use super::{
     settings::{Form, SETTINGS, Setting},
@@ -32,6 +33,32 @@ pub(super) fn shown(values: &BTreeMap<&'static str, Value>) -> Vec<Shown> {
         Shown { key: setting.key, value, source: source.to_string() }
     });
     shown.collect()
+}
+
+/// A configuration file with every setting that is not the default, secrets too.
+pub(super) fn file(values: &BTreeMap<&'static str, Value>) -> Secret {
+    let mut text = String::new();
+    let mut group = "";
+    for setting in SETTINGS {
+        let value = values[setting.key].text.expose();
+        if value == setting.default {
+            continue;
+        }
+        let (table, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if table != group {
+            let _ = writeln!(text, "[{table}]");
+            group = table;
+        }
+        let is_bare = matches!(setting.form, Form::Switch | Form::Number(_));
+        let value = if is_bare { value.to_owned() } else { quoted(value) };
+        let _ = writeln!(text, "{name} = {value}");
+    }
+    Secret::from(text)
+}
+
+/// A TOML string. JSON's escapes are TOML's too, but for one character that TOML wants escaped.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 /// A configuration file with every setting, its default, and what it is for; everything is a comment.

@@ -2,6 +2,7 @@
 
 mod measured;
 mod process;
+mod snapshots;
 
 use std::{sync::Arc, time::Duration};
 
@@ -123,6 +124,7 @@ impl Metrics {
         registry.register("runs", "Runs that are not over, by status", runs(app).await?);
         registry.register("jobs", "Jobs that wait for a runner or have one: the queue", jobs(app).await?);
         registry.register("part_works", "Whether a part of the system works (1) or not (0)", parts(app));
+        snapshots::register(&mut registry, app);
         process::register(&mut registry);
         let mut text = String::new();
         encode(&mut text, &registry).map_err(ApiError::internal)?;

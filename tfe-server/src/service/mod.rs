@@ -9,6 +9,7 @@ pub(crate) mod fence;
 pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod passwords;
+pub(crate) mod restored;
 pub(crate) mod rewrap;
 pub(crate) mod runs;
 pub(crate) mod setup;

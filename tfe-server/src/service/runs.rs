@@ -18,7 +18,7 @@ use tfe_core::{
 use tfe_queue::Hint;
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
-use super::versions;
+use super::{restored, versions};
 use crate::{
     app::App,
     error::{ApiError, chain},
@@ -164,7 +164,7 @@ pub(crate) async fn try_step(
     also: Batch,
     finish: impl FnOnce(Run) -> Run,
 ) -> Result<Option<Run>, ApiError> {
-    let step = run.record.clone().on(event, app.now())?;
+    let step = restored::held(app, run, event).await?.on(event, app.now())?;
     let next = finish(step.run);
     let action = if next.status == run.status { "cancel_requested" } else { next.status.as_str() };
     let entry = history(app, &next, action, actor.cloned());

@@ -44,7 +44,8 @@ pub(crate) async fn installation(
         entropy.fill(&mut key);
         let signing_key = vault.seal(&Installation::SIGNING_KEY.context(&id), &key).await?;
         let name = tfe_core::id::random_text(entropy, 8).to_lowercase();
-        let installation = Installation { id: id.clone(), created_at: clock.now(), name, signing_key, unfinished: false };
+        let installation =
+            Installation { id: id.clone(), created_at: clock.now(), name, signing_key, unfinished: false, restoration: None };
         match store.commit(Batch::new().insert(&installation)).await {
             // Another node was faster; its record counts.
             Ok(()) | Err(Error::AlreadyExists { .. }) => {}

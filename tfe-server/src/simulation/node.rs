@@ -54,6 +54,7 @@ impl Node {
             entropy: world.clone(),
             health: Health::new(None),
             metrics: Metrics::default(),
+            snapshots: None,
             signer: Signer::new(&[0; 32]),
             settings: Settings { node: name.to_owned(), ..Settings::default() },
             started_at: tfe_core::time::Clock::now(clock.as_ref()),

@@ -181,6 +181,11 @@ impl Blobs {
         Ok(content.freeze())
     }
 
+    /// The object store.
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.objects
+    }
+
     /// Whether the object store answers.
     pub async fn check(&self) -> Result<(), BlobError> {
         match self.objects.head(&ObjectPath::from("check")).await {

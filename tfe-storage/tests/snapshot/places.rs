@@ -56,7 +56,8 @@ pub(crate) async fn filled() -> Place {
     let place = empty();
     let id = Installation::only_id();
     let signing_key = place.vault.seal(&Installation::SIGNING_KEY.context(&id), b"signing key").await.unwrap();
-    let installation = Installation { id, created_at: Timestamp::default(), name: "this".to_owned(), signing_key, unfinished: false };
+    let installation =
+        Installation { id, created_at: Timestamp::default(), name: "this".to_owned(), signing_key, unfinished: false, restoration: None };
     let mut batch = Batch::new().insert(&installation).insert(&shelf("a"));
     // The first book by its id continues the last.
     let sequel = Book { sequel_of: Some("book-999".into()), ..book("book-000", "a") };

@@ -1,0 +1,109 @@
+//! What follows from a restore: runs that were in flight end, workers from before are fenced, and nothing is applied without a
+//! person until an operator says so.
+
+use tfe_core::{
+    agent::Agent,
+    duty::Duty,
+    installation::{Installation, Restoration},
+    job::Job,
+    node::Node,
+    run::{Event, PhaseResult, Run, Status},
+};
+use tfe_storage::{Batch, Query, StoreExt, Versioned};
+
+use super::runs;
+use crate::{app::App, error::ApiError};
+
+/// Records that are looked at at once.
+const PAGE: u64 = 500;
+
+/// The restore that this installation comes from, if any.
+pub(crate) async fn restoration(app: &App) -> Result<Option<Restoration>, ApiError> {
+    Ok(installation(app).await?.record.restoration)
+}
+
+/// Lets runs apply by themselves again.
+pub(crate) async fn resume(app: &App) -> Result<Option<Restoration>, ApiError> {
+    change(app, |restoration| restoration.applies_paused = false).await?;
+    restoration(app).await
+}
+
+/// The run, not to be applied by itself if that is paused.
+pub(crate) async fn held(app: &App, run: &Versioned<Run>, event: &Event) -> Result<Run, ApiError> {
+    let mut held = run.record.clone();
+    let would_go_on = matches!(event, Event::Ended(PhaseResult::Finished(_))) && run.status == Status::Planning;
+    if would_go_on && held.options.auto_apply && installation(app).await?.applies_paused() {
+        tracing::info!(run = %run.id, "automatic applies are paused since the restore; the run waits for a person");
+        held.options.auto_apply = false;
+    }
+    Ok(held)
+}
+
+/// Ends what was in flight in the snapshot, once. Stopped at any point it goes on at the next start; until it is done no server
+/// works on the installation.
+pub(crate) async fn settle(app: &App) -> Result<(), ApiError> {
+    let Some(restoration) = restoration(app).await?.filter(|restoration| !restoration.is_settled) else { return Ok(()) };
+    forget::<Duty>(app).await?;
+    forget::<Node>(app).await?;
+    forget::<Agent>(app).await?;
+    let mut ended = 0_u64;
+    for status in Status::ALL.into_iter().filter(|status| !status.is_final() && *status != Status::Pending) {
+        loop {
+            let runs = app.store.list::<Run>(Query::of::<Run>().equals("status", status).limit(PAGE)).await?.items;
+            for run in &runs {
+                fence(app, run).await?;
+                match runs::step(app, &run.id, &Event::Restored { reached: restoration.reached }, None, Batch::new()).await {
+                    // Another node, which settles too, was faster.
+                    Ok(_) | Err(ApiError::Refused(_)) => ended += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+            if (runs.len() as u64) < PAGE {
+                break;
+            }
+        }
+    }
+    change(app, |restoration| restoration.is_settled = true).await?;
+    tracing::warn!(ended, reached = %restoration.reached, "this installation was restored; runs that were in flight have ended");
+    Ok(())
+}
+
+/// What the workers of these jobs still send is refused: their tokens mean nothing, and what they spooled opens for nobody.
+async fn fence(app: &App, run: &Run) -> Result<(), ApiError> {
+    let mut batch = Batch::new();
+    for job in runs::jobs(app, run).await? {
+        let mut key = [0_u8; tfe_core::cipher::KEY_LENGTH];
+        app.entropy.fill(&mut key);
+        let spool_key = app.vault.seal(&Job::SPOOL_KEY.context(&job.id), &key).await?;
+        let fenced = Job { spool_key, token_digest: None, fencing_token: job.fencing_token + 1, ..job.record.clone() };
+        batch = batch.update(&job, fenced);
+    }
+    match app.store.commit(batch).await {
+        Ok(()) | Err(tfe_storage::Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Nobody is left who wrote these.
+async fn forget<T: tfe_core::record::Record>(app: &App) -> Result<(), ApiError> {
+    let records = app.store.list::<T>(Query::of::<T>().limit(PAGE)).await?.items;
+    match app.store.commit(records.iter().fold(Batch::new(), Batch::delete)).await {
+        Ok(()) | Err(tfe_storage::Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn installation(app: &App) -> Result<Versioned<Installation>, ApiError> {
+    app.store.find::<Installation>(Installation::only_id().as_str()).await?.ok_or(ApiError::NotFound)
+}
+
+async fn change(app: &App, change: impl Fn(&mut Restoration) + Send + Sync) -> Result<(), ApiError> {
+    let changed = |mut installation: Installation| {
+        if let Some(restoration) = &mut installation.restoration {
+            change(restoration);
+        }
+        installation
+    };
+    app.store.update(Installation::only_id().as_str(), changed).await?;
+    Ok(())
+}

@@ -1,0 +1,152 @@
+//! Snapshots of this installation: taking them, trying them, removing them, and starting from one.
+//!
+//! The storage library knows how; here is what the operator chose, when, and what follows.
+
+mod drill;
+mod keeper;
+mod restore;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tfe_core::{KINDS, agent::AGENTS, duty::DUTIES, node::NODES, record::Kind, secret::Secret, time::Clock, time::Timestamp};
+use tfe_storage::{
+    migrate::Place,
+    open_objects,
+    snapshot::{
+        self, Choice, CreateOptions, JournalHealth, JournaledStore, Listed, Manifest, Pruned, Repository, RepositorySecret, SnapshotError,
+        SnapshotProgress,
+    },
+};
+
+pub use self::{
+    drill::{Drilled, drill},
+    keeper::run,
+    restore::{RestoreOnBoot, restore, restore_on_boot},
+};
+use crate::{
+    configuration::{Configuration, Objects, SnapshotSettings, snapshot_place},
+    system::SystemClock,
+};
+
+/// Snapshots of an installation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Snapshots(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    place: Place,
+    journal: Option<Arc<JournaledStore>>,
+    settings: SnapshotSettings,
+    secret: RepositorySecret,
+    configuration: Secret,
+    standing: Mutex<Standing>,
+    /// Snapshots are taken one after another.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// How snapshots are, as far as this process knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The moment of the newest snapshot.
+    pub taken_at: Option<Timestamp>,
+    /// The moment of the newest that was restored for trial, and when that was.
+    pub verified: Option<(Timestamp, Timestamp)>,
+    /// Why the last snapshot or trial failed.
+    pub error: Option<String>,
+}
+
+/// The kinds that snapshots hold: all but who works on what now, which means nothing elsewhere.
+pub fn kinds() -> Vec<&'static Kind> {
+    let transient = [DUTIES.name, NODES.name, AGENTS.name];
+    KINDS.iter().copied().filter(|kind| !transient.contains(&kind.name)).collect()
+}
+
+impl Snapshots {
+    /// Those of the configuration, of the installation in `place`. `journal` is its store, if that notes what is committed.
+    pub fn new(configuration: &Configuration, place: Place, journal: Option<Arc<JournaledStore>>) -> Option<Self> {
+        let settings = configuration.snapshots.clone()?;
+        let secret = secret(&settings, &place);
+        let (configuration, standing) = (configuration.file.clone(), Mutex::default());
+        Some(Self(Arc::new(Parts { place, journal, settings, secret, configuration, standing, turn: tokio::sync::Mutex::new(()) })))
+    }
+
+    /// Where they are kept, made if it is missing.
+    pub async fn repository(&self) -> Result<Repository, SnapshotError> {
+        Repository::open_or_create(self.objects()?, &self.0.secret).await
+    }
+
+    /// Takes one now.
+    pub async fn create(&self, progress: SnapshotProgress<'_>) -> Result<Manifest, SnapshotError> {
+        let _turn = self.0.turn.lock().await;
+        let repository = self.repository().await?;
+        let options = CreateOptions {
+            clock: &SystemClock,
+            program: env!("CARGO_PKG_VERSION"),
+            configuration: Some(self.0.configuration.expose().as_bytes()),
+        };
+        let manifest = snapshot::create(&repository, &self.0.place, &kinds(), &options, progress).await?;
+        if let (Some(journal), Some(position)) = (&self.0.journal, &manifest.journal) {
+            journal.covered(position);
+        }
+        self.standing().taken_at = Some(manifest.created_at);
+        Ok(manifest)
+    }
+
+    /// All, newest first.
+    pub async fn list(&self) -> Result<Vec<Listed>, SnapshotError> {
+        self.repository().await?.list().await
+    }
+
+    /// Restores one into scratch space and looks at everything.
+    pub async fn verify(&self, choice: &Choice, progress: SnapshotProgress<'_>) -> Result<Drilled, SnapshotError> {
+        let drilled = drill(&self.repository().await?, choice, progress).await?;
+        if *choice == Choice::Newest {
+            self.standing().verified = Some((drilled.reached, SystemClock.now()));
+        }
+        Ok(drilled)
+    }
+
+    /// Removes those that the operator does not want to keep.
+    pub async fn prune(&self) -> Result<Pruned, SnapshotError> {
+        let retention = self.0.settings.retention;
+        snapshot::prune(&self.repository().await?, SystemClock.now(), |all| kept(&retention, all)).await
+    }
+
+    /// How they are, as far as this process knows.
+    pub fn known(&self) -> Standing {
+        self.standing().clone()
+    }
+
+    /// How the journal between them is, if there is one.
+    pub fn journal(&self) -> Option<JournalHealth> {
+        self.0.journal.as_ref().map(|journal| journal.health())
+    }
+
+    fn objects(&self) -> Result<Arc<dyn object_store::ObjectStore>, SnapshotError> {
+        let Objects { url, options } = &self.0.settings.objects;
+        Ok(open_objects(url, options)?)
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the operator's rules keep of these.
+pub fn kept(retention: &tfe_core::retention::Retention, all: &[(String, Timestamp)]) -> std::collections::HashSet<String> {
+    let times: Vec<_> = all.iter().map(|(_, time)| *time).collect();
+    retention.kept(&times).into_iter().map(|place| all[place].0.clone()).collect()
+}
+
+/// What opens snapshots: the password, or the vault of the installation if it has no keyring of its own.
+pub fn secret(settings: &SnapshotSettings, place: &Place) -> RepositorySecret {
+    match &settings.password {
+        Some(password) => RepositorySecret::Password(password.clone()),
+        None => RepositorySecret::Vault(place.vault.clone()),
+    }
+}
+
+/// Where snapshots at an address are: of a flag, or of the configuration.
+pub fn at(address: &str, configuration: &Configuration) -> Objects {
+    snapshot_place(address, configuration.objects.as_ref(), None)
+}
