@@ -15,7 +15,7 @@ use tfe_runner::{
 use tfe_server::{
     Backends, Server, Settings, SystemClock, SystemEntropy,
     configuration::{Configuration, Mode},
-    snapshots::{RestoreOnBoot, Snapshots, restore_on_boot},
+    snapshots::{RestoreOnBoot, Snapshots, kinds, restore_on_boot},
     tls,
 };
 use tfe_storage::{migrate::Place, snapshot::JournaledStore};
@@ -69,7 +69,7 @@ async fn with_snapshots(configuration: &Configuration, backends: Backends, node:
     let is_alone = configuration.database.is_none();
     let journal = (settings.continuous && is_alone).then(|| {
         let stream = format!("{}-{}", SystemClock.now().as_millis(), tfe_core::id::random_text(&SystemEntropy, 8).to_lowercase());
-        Arc::new(JournaledStore::new(backends.store.clone(), Arc::new(SystemClock), stream))
+        Arc::new(JournaledStore::new(backends.store.clone(), kinds(), Arc::new(SystemClock), stream))
     });
     let backends = match &journal {
         Some(journal) => Backends { store: journal.clone(), ..backends },

@@ -28,6 +28,13 @@ pub(crate) async fn resume(app: &App) -> Result<Option<Restoration>, ApiError> {
     restoration(app).await
 }
 
+/// Why plans wait for a person even if their runs would apply them by themselves; none if they do not.
+pub(crate) async fn pause(app: &App) -> Result<Option<String>, ApiError> {
+    let reason = "automatic applies are paused since this installation was restored; confirm this run, or resume them all with: \
+                  tfe admin restoration --resume";
+    Ok(installation(app).await?.applies_paused().then(|| reason.to_owned()))
+}
+
 /// The run, not to be applied by itself if that is paused.
 pub(crate) async fn held(app: &App, run: &Versioned<Run>, event: &Event) -> Result<Run, ApiError> {
     let mut held = run.record.clone();

@@ -54,7 +54,7 @@ pub(crate) async fn installation(
     }
     let installation = store.find::<Installation>(id.as_str()).await?.ok_or(ApiError::NotFound)?.into_record();
     if installation.unfinished {
-        return Err(Refused::because("this installation is being migrated to here and is not complete; let tfe migrate finish").into());
+        return Err(Refused::because("this installation is not complete: it is being moved or restored to here. Let tfe migrate finish, or do tfe-server restore again").into());
     }
     let key = vault.open(&Installation::SIGNING_KEY.context(&id), &installation.signing_key).await?.to_vec();
     Ok((installation, key))

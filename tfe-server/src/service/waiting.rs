@@ -13,7 +13,7 @@ use tfe_core::{
 };
 use tfe_storage::{Query, StoreExt, Versioned};
 
-use super::{agents, runs};
+use super::{agents, restored, runs};
 use crate::{app::App, error::ApiError};
 
 /// Most jobs of a queue that are looked at: beyond that a position is not exact, and nobody minds.
@@ -40,6 +40,7 @@ pub(crate) async fn of(app: &App, run: &Run, workspace: &Workspace) -> Result<Op
     match run.status {
         Status::Pending | Status::Confirmed => for_workspace(app, run, workspace).await.map(Some),
         Status::PlanQueued | Status::ApplyQueued => for_worker(app, run).await,
+        Status::Planned => Ok(restored::pause(app).await?.map(|reason| Waiting { reason, position: 1, blocked_by: None })),
         _ => Ok(None),
     }
 }

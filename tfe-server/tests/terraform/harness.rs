@@ -71,10 +71,15 @@ impl Demo {
 
     /// Another node of the same installation, in a place of its own, with the token of this one.
     pub(crate) fn join(&self, environment: Vec<(String, String)>) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::join_at(tempfile::tempdir().unwrap(), &self.access, environment)
+    }
+
+    /// A node with everything of it in a directory, for those who have access to the installation already.
+    pub(crate) fn join_at(home: TempDir, access: &Value, environment: Vec<(String, String)>) -> Self {
         let (process, url) = begin_to_serve(home.path(), &environment, ANY_PORT);
-        let mut access = self.access.clone();
-        let rc = fs::read_to_string(self.text("terraform_rc")).unwrap().replace(self.text("url"), &url);
+        let mut access = access.clone();
+        let own = |key: &str| access[key].as_str().unwrap();
+        let rc = fs::read_to_string(own("terraform_rc")).unwrap().replace(own("url"), &url);
         let rc_path = home.path().join("terraform.rc");
         fs::write(&rc_path, rc).unwrap();
         access["url"] = url.into();

@@ -15,6 +15,7 @@ mod plans;
 mod remote;
 mod secrets;
 mod services;
+mod snapshots;
 mod state;
 mod tool;
 mod workspaces;

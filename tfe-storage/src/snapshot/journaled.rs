@@ -27,6 +27,7 @@ const MAX_WAITING: usize = 100_000;
 #[derive(Debug)]
 pub struct JournaledStore {
     inner: Arc<dyn Store>,
+    kinds: Vec<&'static Kind>,
     clock: Arc<dyn Clock>,
     /// Held during a commit, so that numbers follow commits.
     order: tokio::sync::Mutex<()>,
@@ -72,11 +73,12 @@ pub(super) struct Noted {
 }
 
 impl JournaledStore {
-    /// A store in front of another one. `stream` names this run of the program.
-    pub fn new(inner: Arc<dyn Store>, clock: Arc<dyn Clock>, stream: String) -> Self {
+    /// A store in front of another one, that notes what becomes of records of these kinds: those of the snapshots. `stream` names
+    /// this run of the program.
+    pub fn new(inner: Arc<dyn Store>, kinds: Vec<&'static Kind>, clock: Arc<dyn Clock>, stream: String) -> Self {
         let queue = Mutex::new(Queue { started_at: clock.now(), ..Queue::default() });
         let shared = Arc::new(Shared { stream, news: Notify::new(), queue });
-        Self { inner, clock, order: tokio::sync::Mutex::new(()), shared }
+        Self { inner, kinds, clock, order: tokio::sync::Mutex::new(()), shared }
     }
 
     /// How the journal is now.
@@ -107,7 +109,8 @@ impl Store for JournaledStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<()> {
-        let is_noted = |write: &&Write| !matches!(write, Write::Check { .. }) && is_moved(write.kind());
+        let is_kept = |kind: &Kind| is_moved(kind) && self.kinds.iter().any(|kept| kept.name == kind.name);
+        let is_noted = |write: &&Write| !matches!(write, Write::Check { .. }) && is_kept(write.kind());
         let writes: Vec<Write> = batch.writes().iter().filter(is_noted).cloned().collect();
         let _order = self.order.lock().await;
         // From here on the caller may go away, and what was begun must still be noted.

@@ -15,7 +15,7 @@ use tfe_storage::{
     },
 };
 
-use crate::places::{Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, take};
+use crate::places::{KINDS, Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, take};
 
 /// An installation whose commits are noted.
 struct Journaled {
@@ -34,7 +34,7 @@ impl Journaled {
     async fn with(inner: Place) -> Self {
         let objects = objects();
         let repository = repository(&objects).await;
-        let store = Arc::new(JournaledStore::new(inner.store.clone(), Arc::new(Now), "stream".to_owned()));
+        let store = Arc::new(JournaledStore::new(inner.store.clone(), KINDS.to_vec(), Arc::new(Now), "stream".to_owned()));
         let place = Place { store: store.clone(), ..inner };
         let shipper = Shipper::new(&store, repository.clone(), place.clone());
         Self { place, store, repository, shipper, objects }

@@ -1,0 +1,280 @@
+//! A machine is lost, and its installation comes back: how much of it, how fast, and what must not go on as if nothing had
+//! happened.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    crash::{go_in, in_the_middle},
+    fleet::Worker,
+    harness::{Demo, Outcome, command, until},
+    services::{Database, ExternalVault, Settings, external, owned, variable},
+    state::held,
+};
+
+const PASSWORD: (&str, &str) = ("TFE_BACKUP_PASSWORD", "correct horse battery staple");
+const TOKEN: (&str, &str) = ("TFE_WORKER_TOKEN", "the-fleets-own-token");
+/// How old what was acknowledged must be to be safe, here with the slowness of a busy test machine in it.
+const SAFE: Duration = Duration::from_secs(5);
+
+/// Settings with snapshots in a directory.
+fn kept_in(directory: &Path, settings: Settings) -> Settings {
+    settings.into_iter().chain(owned(&[("TFE_BACKUP_URL", directory.to_str().unwrap()), PASSWORD, ("TFE_LOG", "info")])).collect()
+}
+
+/// What `tfe-server` does with these arguments and settings.
+fn server(home: &Path, settings: &Settings, arguments: &[&str]) -> Outcome {
+    let output = command(home, settings).args(arguments).args(["--data-dir", home.join("data").to_str().unwrap()]).output().unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    Outcome { status: output.status, text: format!("{stdout}{}", String::from_utf8_lossy(&output.stderr)), stdout }
+}
+
+/// Takes away everything that the machine had.
+fn lose(demo: &mut Demo) {
+    demo.kill();
+    for name in ["data", "data.key"] {
+        let path = demo.home.path().join(name);
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        if let Err(error) = removed {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}", path.display());
+        }
+    }
+}
+
+fn serve_again(demo: &mut Demo) {
+    let listen = demo.text("url").trim_start_matches("http://").to_owned();
+    demo.serve_again_at(&listen);
+}
+
+/// Waits until there is a snapshot that leads on to now.
+fn until_protected(demo: &Demo) {
+    until("a snapshot", || demo.get("/api/v2/admin/snapshots")["data"].as_array().filter(|found| !found.is_empty()).map(drop));
+}
+
+fn create_workspace(demo: &Demo, name: &str) -> bool {
+    let body = json!({ "data": { "type": "workspaces", "attributes": { "name": name } } });
+    demo.post("/api/v2/organizations/demo/workspaces", &body)["data"]["id"].is_string()
+}
+
+#[test]
+fn a_lost_machine_costs_no_more_than_what_was_on_its_way() {
+    let backup = tempfile::tempdir().unwrap();
+    let mut demo = Demo::serve(kept_in(backup.path(), owned(&[])));
+    let access = fs::read(demo.data_directory().join("terraform.rc")).unwrap();
+    until_protected(&demo);
+    {
+        let project = demo.project("kept", "resource \"terraform_data\" \"a\" {}\n");
+        project.init();
+        project.terraform(&["apply", "-auto-approve"]).succeeded();
+    }
+    let mut acknowledged = BTreeMap::new();
+    let begun = Instant::now();
+    for number in 0.. {
+        let name = format!("acknowledged-{number}");
+        assert!(create_workspace(&demo, &name));
+        acknowledged.insert(name, Instant::now());
+        if begun.elapsed() > 2 * SAFE {
+            break;
+        }
+    }
+    let lost_at = Instant::now();
+    lose(&mut demo);
+    let settings = kept_in(backup.path(), owned(&[]));
+    let begun = Instant::now();
+    let restored = server(demo.home.path(), &settings, &["restore", "--json"]).succeeded().json();
+    eprintln!("restored {} records and {} commits after {} ms", restored["records"], restored["commits"], begun.elapsed().as_millis());
+    fs::write(demo.data_directory().join("terraform.rc"), access).unwrap();
+    serve_again(&mut demo);
+    let (mut missing, mut latest) = (Vec::new(), Duration::ZERO);
+    for (name, at) in &acknowledged {
+        if demo.workspace(name)["id"].is_null() {
+            let age = lost_at.duration_since(*at);
+            latest = latest.max(age);
+            missing.push((name, age));
+        }
+    }
+    eprintln!("{} acknowledged, {} lost, the oldest of these {} ms before the loss", acknowledged.len(), missing.len(), latest.as_millis());
+    assert!(latest < SAFE, "{missing:?}");
+    assert_eq!(held(&demo, "kept"), ["terraform_data.a"]);
+    // Once more is refused, since there is an installation.
+    demo.kill();
+    server(demo.home.path(), &settings, &["restore"]).failed().shows("there is an installation already");
+}
+
+#[test]
+fn what_was_in_flight_ends_and_nothing_is_applied_by_itself_until_an_operator_says_so() {
+    let backup = tempfile::tempdir().unwrap();
+    let settings = kept_in(backup.path(), owned(&[TOKEN, ("TFE_WORKER_EMBEDDED", "false")]));
+    let mut demo = Demo::serve(settings.clone());
+    let access = fs::read(demo.data_directory().join("terraform.rc")).unwrap();
+    let worker = Worker::start(demo.text("url"), TOKEN);
+    until_protected(&demo);
+    let flight = {
+        let (_project, run) = in_the_middle(&demo, "flight");
+        run["id"].as_str().unwrap().to_owned()
+    };
+    demo.post("/api/v2/admin/snapshots", &Value::Null);
+    lose(&mut demo);
+    // A start where nothing is restores by itself.
+    serve_again(&mut demo);
+    fs::write(demo.data_directory().join("terraform.rc"), access).unwrap();
+    let run = demo.get(&format!("/api/v2/runs/{flight}"));
+    assert_eq!(run["data"]["attributes"]["status"], "errored", "{run}");
+    assert!(run["data"]["attributes"]["error-message"].as_str().unwrap().starts_with("restored"), "{run}");
+    assert_eq!(demo.workspace("flight")["attributes"]["locked"], false);
+    let before = held(&demo, "flight");
+    // The worker still applies; what it brings home is refused.
+    go_in(&worker.work());
+    until("the old worker to be told", || worker.said().contains("another runner has the job").then_some(()));
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(held(&demo, "flight"), before);
+
+    let restoration = demo.get("/api/v2/admin/restoration");
+    assert_eq!(restoration["data"]["attributes"]["restoration"]["applies-paused"], true, "{restoration}");
+    let project = demo.project("flight", "resource \"terraform_data\" \"again\" {}\n");
+    project.init();
+    let applying = project.start(&["apply", "-auto-approve", "-no-color"]);
+    let held_back = demo.run_until("flight", &["planned"]);
+    assert!(held_back["attributes"]["waiting-reason"].as_str().is_some_and(|reason| reason.contains("paused")), "{held_back}");
+    let discarded = demo.post(&format!("/api/v2/runs/{}/actions/discard", held_back["id"].as_str().unwrap()), &json!({}));
+    assert!(discarded.is_null() || discarded["errors"].is_null(), "{discarded}");
+    crate::harness::finish(applying);
+    demo.post("/api/v2/admin/restoration/actions/resume-applies", &Value::Null);
+    project.terraform(&["apply", "-auto-approve", "-no-color"]).succeeded().shows("Apply complete!");
+}
+
+#[test]
+fn two_nodes_that_start_with_nothing_restore_once() {
+    let backup = tempfile::tempdir().unwrap();
+    let demo = {
+        let demo = Demo::serve(kept_in(backup.path(), owned(&[])));
+        until_protected(&demo);
+        for number in 0..40 {
+            assert!(create_workspace(&demo, &format!("many-{number}")));
+        }
+        demo.post("/api/v2/admin/snapshots", &Value::Null);
+        demo
+    };
+    let Some(database) = Database::create() else { return };
+    let settings = kept_in(backup.path(), external(&database.address, &database.name).unwrap());
+    let started: Vec<Demo> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..2).map(|_| scope.spawn(|| demo.join(settings.clone()))).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    let said = |node: &Demo| fs::read_to_string(node.home.path().join("server.log")).unwrap();
+    let restored = started.iter().filter(|node| said(node).contains("there was no data here; a snapshot was restored")).count();
+    assert_eq!(restored, 1, "{} {}", said(&started[0]), said(&started[1]));
+    for node in &started {
+        assert!(node.workspace("many-39")["id"].is_string());
+    }
+}
+
+#[test]
+fn a_snapshot_of_any_mode_is_restored_in_any_other() {
+    let (Some(first), Some(second)) = (Database::create(), Database::create()) else { return };
+    let Some(vault) = ExternalVault::create() else { return };
+    let disk = owned(&[("TFE_OPERATIONAL_MODE", "disk")]);
+    let shared = external(&first.address, &first.name).unwrap();
+    let sealed = vault.settings(external(&second.address, &second.name).unwrap());
+    let backups: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let demo = Demo::serve(kept_in(backups[0].path(), disk.clone()));
+    let access = demo.access.clone();
+    let project =
+        demo.project("moved", "resource \"terraform_data\" \"a\" {}\noutput \"secret\" {\n  value = \"planted\"\n  sensitive = true\n}\n");
+    project.init();
+    project.terraform(&["apply", "-auto-approve"]).succeeded();
+    let directory = project.directory;
+    demo.post("/api/v2/admin/snapshots", &Value::Null);
+    let mut installations = vec![demo];
+    for (settings, from, to) in [(shared, 0, 1), (sealed, 1, 2), (disk, 2, 2)] {
+        installations.last_mut().unwrap().kill();
+        let home = tempfile::tempdir().unwrap();
+        // Restored by the start, from where the last installation left its snapshots; then it leaves its own.
+        let settings = kept_in(backups[from].path(), settings);
+        server(home.path(), &settings, &["restore"]).succeeded().shows("restored");
+        let elsewhere = kept_in(backups[to].path(), settings.into_iter().filter(|(name, _)| name != "TFE_BACKUP_URL").collect());
+        let next = Demo::join_at(home, &access, elsewhere);
+        assert_eq!(held(&next, "moved"), ["terraform_data.a"]);
+        let output = next.start_terraform(directory.path(), &["output", "-raw", "secret"]);
+        crate::harness::finish(output).succeeded().shows("planted");
+        assert_eq!(next.answer("POST", "/api/v2/admin/snapshots", &json!({})).0, 201);
+        installations.push(next);
+    }
+}
+
+#[test]
+fn a_drill_finds_damage_and_names_it() {
+    let backup = tempfile::tempdir().unwrap();
+    let settings: Settings = kept_in(backup.path(), owned(&[("TFE_BACKUP_DRILL_SCHEDULE", "* * * * *")]));
+    let demo = Demo::serve(settings.clone());
+    until_protected(&demo);
+    let project = demo.project("drilled", "resource \"terraform_data\" \"a\" {}\n");
+    project.init();
+    project.terraform(&["apply", "-auto-approve"]).succeeded();
+    demo.post("/api/v2/admin/snapshots", &Value::Null);
+    let good = server(demo.home.path(), &settings, &["snapshot", "verify", "--json"]).succeeded().json();
+    assert!(good["records"].as_u64().unwrap() > 10 && good["states"] == 1, "{good}");
+    let log = || fs::read_to_string(demo.home.path().join("server.log")).unwrap();
+    until("the scheduled drill", || log().contains("restored for trial, and is good").then_some(()));
+    // One object of the snapshot: the content of the state.
+    let state = demo.workspace("drilled")["relationships"]["current-state-version"]["data"]["id"].as_str().unwrap().to_owned();
+    let blob = newest_blob(backup.path());
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[20] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    let name = blob.file_name().unwrap().to_str().unwrap().to_owned();
+    server(demo.home.path(), &settings, &["snapshot", "verify"]).failed().shows(&name);
+    until("the scheduled drill to fail", || {
+        log().lines().any(|line| line.contains("snapshots do not work") && line.contains(&name)).then_some(())
+    });
+    assert!(state.starts_with("sv-"));
+}
+
+fn newest_blob(backup: &Path) -> std::path::PathBuf {
+    let directories = fs::read_dir(backup.join("blobs")).unwrap().map(|entry| entry.unwrap().path());
+    let files = directories.flat_map(|directory| fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()));
+    files.max_by_key(|file| fs::metadata(file).unwrap().modified().unwrap()).unwrap()
+}
+
+#[test]
+fn a_wrong_password_says_so_and_changes_nothing() {
+    let backup = tempfile::tempdir().unwrap();
+    let demo = Demo::serve(kept_in(backup.path(), owned(&[])));
+    until_protected(&demo);
+    let home = tempfile::tempdir().unwrap();
+    let wrong: Settings = owned(&[("TFE_BACKUP_URL", backup.path().to_str().unwrap()), ("TFE_BACKUP_PASSWORD", "wrong")]);
+    server(home.path(), &wrong, &["restore"]).failed().shows("does not open the repository of snapshots");
+    let good = kept_in(backup.path(), owned(&[]));
+    server(home.path(), &good, &["restore"]).succeeded();
+}
+
+#[test]
+fn snapshots_are_listed_shown_and_pruned() {
+    if variable("TFE_TEST_S3").is_none() {
+        return;
+    }
+    let bucket = format!("s3://{}/snapshots-{}", std::env::var("TFE_TEST_S3_BUCKET").unwrap(), std::process::id());
+    let endpoint = std::env::var("TFE_TEST_S3").unwrap().replace(':', "%3A").replace('/', "%2F");
+    let url = format!("{bucket}?region=us-east-1&allow_http=true&endpoint={endpoint}");
+    let keys = [("TFE_BACKUP_S3_ACCESS_KEY_ID", "test"), ("TFE_BACKUP_S3_SECRET_ACCESS_KEY", "test")];
+    let settings: Settings = owned(&[("TFE_BACKUP_URL", &url), PASSWORD]).into_iter().chain(owned(&keys)).collect();
+    let demo = Demo::serve(settings.clone());
+    until_protected(&demo);
+    let taken = server(demo.home.path(), &settings, &["snapshot", "create", "--json"]).succeeded().json();
+    let listed = server(demo.home.path(), &settings, &["snapshot", "list", "--json"]).succeeded().json();
+    assert_eq!(listed[0]["id"], taken["id"]);
+    let count = listed.as_array().unwrap().len();
+    assert!(count >= 2, "{listed}");
+    let shown = server(demo.home.path(), &settings, &["snapshot", "show", taken["id"].as_str().unwrap()]).succeeded();
+    shown.shows("organizations").shows("users");
+    let pruned = server(demo.home.path(), &settings, &["snapshot", "prune", "--json"]).succeeded().json();
+    assert_eq!(pruned["snapshots"].as_array().unwrap().len(), count - 1, "all are of one hour: {pruned}");
+    server(demo.home.path(), &settings, &["snapshot", "verify"]).succeeded();
+}
