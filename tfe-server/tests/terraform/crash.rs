@@ -69,7 +69,7 @@ pub(crate) fn go_in(work: &Path) -> bool {
     path.is_some_and(|path| fs::write(path, "").is_ok())
 }
 
-fn log(demo: &Demo, run: &Value) -> String {
+pub(crate) fn log(demo: &Demo, run: &Value) -> String {
     let id = run["id"].as_str().unwrap();
     let apply = demo.get(&format!("/api/v2/runs/{id}/apply"));
     let url = apply["data"]["attributes"]["log-read-url"].as_str().unwrap().to_owned();

@@ -17,4 +17,5 @@ mod secrets;
 mod services;
 mod state;
 mod tool;
+mod upgrade;
 mod workspaces;
