@@ -134,17 +134,13 @@ impl Client {
 
     fn connect(&mut self, seen: &mut Seen) -> Result<BufReader<TcpStream>, String> {
         for _ in 0..self.servers.len() {
-            match TcpStream::connect(&self.servers[0]) {
-                Ok(stream) => {
-                    stream.set_read_timeout(Some(REQUEST_TIMEOUT)).unwrap();
-                    stream.set_nodelay(true).unwrap();
-                    return Ok(BufReader::new(stream));
-                }
-                Err(_) => {
-                    seen.refused += 1;
-                    self.servers.rotate_left(1);
-                }
+            if let Ok(stream) = TcpStream::connect(&self.servers[0]) {
+                stream.set_read_timeout(Some(REQUEST_TIMEOUT)).unwrap();
+                stream.set_nodelay(true).unwrap();
+                return Ok(BufReader::new(stream));
             }
+            seen.refused += 1;
+            self.servers.rotate_left(1);
         }
         Err("no server takes connections".to_owned())
     }
