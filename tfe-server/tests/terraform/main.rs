@@ -16,6 +16,7 @@ mod remote;
 mod secrets;
 mod services;
 mod state;
+mod supervised;
 mod tool;
 mod upgrade;
 mod workspaces;

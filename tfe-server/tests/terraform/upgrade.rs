@@ -249,6 +249,22 @@ fn a_successor_that_cannot_serve_changes_nothing() {
 }
 
 #[test]
+fn a_program_that_does_not_fit_the_data_changes_nothing() {
+    let server = serve();
+    // What a newer program would note.
+    let records = server.data_directory().join("records.sqlite");
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", records.display())).await.unwrap();
+        for (name, value) in [("format", "99"), ("format oldest", "98"), ("format release", "9.8.7")] {
+            sqlx::query("UPDATE meta SET definition = $1 WHERE name = $2").bind(value).bind(name).execute(&pool).await.unwrap();
+        }
+        pool.close().await;
+    });
+    upgrade(&server, &[]).failed().shows("9.8.7 wrote it in format 99").shows("nothing was changed; start 9.8.7 or newer");
+    assert_eq!(server.answer("GET", "/api/v2/account/details", &Value::Null).0, 200, "the server that was there goes on");
+}
+
+#[test]
 fn a_second_server_is_refused_before_during_and_after_an_upgrade() {
     let mut server = serve();
     let is_over = AtomicBool::new(false);
