@@ -425,10 +425,11 @@ fn nodes_are_rolled_without_a_failed_request() {
     for node in &mut nodes {
         let listen = address(node);
         send(node.id(), Signal::SIGTERM);
-        node.wait();
+        assert!(node.wait().success());
         node.serve_again_at(&listen);
     }
-    without_failures(&load.end(), "2 nodes rolled");
+    nodes.iter_mut().for_each(upgraded);
+    without_failures(&load.end(), "2 nodes rolled, and upgraded in place");
     drop(nodes);
     drop(database);
 }
