@@ -54,7 +54,7 @@ fn process(demo: &Demo, words: &[&str]) -> u32 {
 }
 
 pub(crate) fn go(demo: &Demo) {
-    assert!(go_in(&demo.home.path().join("work")), "no run waits");
+    assert!(go_in(&demo.home.path().join("work")), "no run waits; the server said:\n{}", demo.said());
 }
 
 /// Lets the runs go on that wait in a worker's directory. False if there are none.
