@@ -44,7 +44,7 @@ impl Duty {
         let expires_at = now.plus_seconds(LEASE_SECONDS);
         match present {
             Some(duty) if duty.holder == holder && duty.process == process => Some(Self { expires_at, ..duty.clone() }),
-            // The same node, restarted: its earlier process is gone, since it held the node's lock.
+            // The same node, restarted: its earlier process is gone, or about to go, since it held the node's lock.
             Some(duty) if duty.holder == holder || duty.expires_at <= now => Some(Self {
                 holder: holder.to_owned(),
                 process,

@@ -63,6 +63,16 @@ const SUPERVISOR_GRACE: Duration = Duration::from_secs(30);
 const LIFE_INTERVAL: Duration = Duration::from_millis(10);
 /// Where states are kept that nobody takes any more, sealed, in the spool directory.
 const KEPT: &str = "kept";
+/// How long an earlier process of this runner may take to let the spool directory go: as long as it may take to begin with what it has
+/// claimed, and a little more.
+const LOCK_PATIENCE: Duration = Duration::from_secs(30);
+/// How often its lock is tried meanwhile.
+const LOCK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the answer to a question for work may be away when this process ends: what it gives would be claimed, and nobody's.
+const CLAIM_GRACE: Duration = Duration::from_secs(2);
+/// How long jobs that have not begun may take to when this process ends: an apply that was claimed and never began could only be given
+/// up. Preparing takes a second, with an archive of a configuration from far away some more.
+const BEGIN_GRACE: Duration = Duration::from_secs(20);
 /// How long to wait before a job that could not go on is tried again: well within its lease.
 const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -82,6 +92,8 @@ struct Shared {
     /// The jobs that are here, from before their first step until after their last, and since when. A job that was lost and given
     /// to this runner again is here twice until the earlier attempt has ended.
     holds: Mutex<BTreeMap<(Id<Job>, Attempt), Instant>>,
+    /// Whether this process ends: jobs that have begun are left to the next one.
+    leaving: CancellationToken,
     /// The jobs that broke here. They may have begun, so nobody may conclude that they never came; few break, and this is empty at
     /// each start.
     broken: Mutex<BTreeSet<Id<Job>>>,
@@ -99,6 +111,8 @@ enum Gone {
     Fenced,
     /// Something here is broken; the lease will end and the job will be given to another.
     Broken(String),
+    /// This process ends; the next one takes the job up.
+    Left,
 }
 
 impl Runner {
@@ -116,13 +130,19 @@ impl Runner {
             question: None,
         };
         let plugins = config.plugins.as_ref().map(|root| Plugins::at(root, &config.work_root));
-        Self { shared: Arc::new(Shared { config, control, tools, plugins, info, holds: Mutex::default(), broken: Mutex::default() }) }
+        let (holds, broken, leaving) = (Mutex::default(), Mutex::default(), CancellationToken::new());
+        Self { shared: Arc::new(Shared { config, control, tools, plugins, info, holds, leaving, broken }) }
     }
 
     /// Takes up what an earlier process left, then new jobs. After `drain` it takes no new ones and returns once those it has
-    /// are done; `end` returns at once. Supervised jobs go on after that and are taken up by the next start.
+    /// are done; `end` returns as soon as those that it was given have begun. They go on after that and are taken up by the next
+    /// process, which may be there already and waits.
     pub async fn run(self, drain: CancellationToken, end: CancellationToken) {
-        let _lock = match self.shared.lock() {
+        let lock = tokio::select! {
+            lock = self.shared.lock() => lock,
+            () = end.cancelled() => return,
+        };
+        let _lock = match lock {
             Ok(lock) => lock,
             Err(error) => return tracing::error!(%error, "another runner uses the spool directory, or it cannot be made; no jobs are run"),
         };
@@ -134,21 +154,32 @@ impl Runner {
         for handle in self.shared.left_behind() {
             self.shared.holds().insert((handle.job.clone(), TAKEN_UP), Instant::now());
             let shared = self.shared.clone();
-            jobs.spawn(async move { shared.adopt(handle).await });
+            jobs.spawn(async move {
+                tokio::select! {
+                    () = shared.leaving.cancelled() => {}
+                    () = shared.adopt(handle) => {}
+                }
+            });
         }
         let sweeper = tokio::spawn(sweep(self.shared.clone()));
-        tokio::select! {
-            () = end.cancelled() => {}
-            () = self.take_jobs(&mut jobs, &drain) => {
-                let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.shared.control.leave(&self.shared.info)).await;
-                tokio::select! {
-                    () = end.cancelled() => {}
-                    () = async { while jobs.join_next().await.is_some() {} } => {}
-                }
+        self.take_jobs(&mut jobs, || async {
+            tokio::select! {
+                () = drain.cancelled() => {}
+                () = end.cancelled() => {}
+            }
+        })
+        .await;
+        if !end.is_cancelled() {
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, self.shared.control.leave(&self.shared.info)).await;
+            tokio::select! {
+                () = end.cancelled() => {}
+                () = all(&mut jobs) => {}
             }
         }
         sweeper.abort();
-        jobs.abort_all();
+        self.shared.leaving.cancel();
+        let _ = tokio::time::timeout(BEGIN_GRACE, all(&mut jobs)).await;
+        jobs.shutdown().await;
     }
 
     /// Brings home one job in place of a runner of this name that has died.
@@ -158,8 +189,8 @@ impl Runner {
         }
     }
 
-    /// Asks for jobs and begins them, until `drain`.
-    async fn take_jobs(&self, jobs: &mut JoinSet<()>, drain: &CancellationToken) {
+    /// Asks for jobs and begins them, until `stopped` returns.
+    async fn take_jobs<F: Future<Output = ()>>(&self, jobs: &mut JoinSet<()>, stopped: impl Fn() -> F) {
         let slots = Arc::new(Semaphore::new(self.shared.config.concurrency.max(1)));
         let mut is_away = false;
         // Without chance the questions are not numbered, and an answer that gets lost costs the end of a lease.
@@ -167,11 +198,11 @@ impl Runner {
         loop {
             while jobs.try_join_next().is_some() {}
             let slot = tokio::select! {
-                () = drain.cancelled() => return,
+                () = stopped() => return,
                 slot = slots.clone().acquire_owned() => slot,
             };
             tokio::select! {
-                () = drain.cancelled() => return,
+                () = stopped() => return,
                 () = self.shared.has_memory() => {}
             }
             let free = slots.available_permits() as u64 + 1;
@@ -181,7 +212,7 @@ impl Runner {
             let question = process.clone().map(|process| Question { process, number });
             let info = RunnerInfo { working, holds: Some(holds), question, ..self.shared.info.clone() };
             let claimed = tokio::select! {
-                () = drain.cancelled() => return,
+                () = async { stopped().await; tokio::time::sleep(CLAIM_GRACE).await } => return,
                 claimed = self.shared.control.claim(&info, CLAIM_WAIT) => claimed,
             };
             match claimed {
@@ -208,10 +239,19 @@ impl Runner {
 }
 
 impl Shared {
-    /// The right to the spool directory; its loss tells supervisors that the runner is gone.
-    fn lock(&self) -> io::Result<Flock<fs::File>> {
+    /// The right to the spool directory; its loss tells supervisors that the runner is gone. An earlier process that is being replaced
+    /// gives it back when it has begun what it was given.
+    async fn lock(&self) -> io::Result<Flock<fs::File>> {
         private_directory(&self.config.spool_root)?;
-        lock(&self.config.spool_root.join(RUNNER_LOCK))
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match lock(&self.config.spool_root.join(RUNNER_LOCK)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_INTERVAL).await;
+                }
+                locked => return locked,
+            }
+        }
     }
 
     fn holds(&self) -> MutexGuard<'_, BTreeMap<(Id<Job>, Attempt), Instant>> {
@@ -263,7 +303,7 @@ impl Shared {
             let Some((stored, instructions)) = lease.hold(begin).await? else { return Ok(()) };
             // Not given up half-way: what then comes to life would be nobody's.
             self.supervise(&instructions, &paths).await?;
-            lease.hold(self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions))).await
+            self.unless_leaving(lease.hold(self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions)))).await
         };
         let done = done.await;
         self.conclude((assignment.job, assignment.fencing_token), &paths, done).await;
@@ -293,6 +333,14 @@ impl Shared {
         };
         let done = done.await;
         self.conclude((handle.job, TAKEN_UP), &paths, done).await;
+    }
+
+    /// Follows a job unless this process ends, which must not wait for it.
+    async fn unless_leaving(&self, following: impl Future<Output = Result<(), Gone>>) -> Result<(), Gone> {
+        tokio::select! {
+            () = self.leaving.cancelled() => Err(Gone::Left),
+            done = following => done,
+        }
     }
 
     /// Follows a supervised job to its end and reports it.
@@ -403,6 +451,7 @@ impl Shared {
         let (is_done, is_broken) = (done.is_ok(), matches!(done, Err(Gone::Broken(_))));
         match done {
             Ok(()) => {}
+            Err(Gone::Left) => return,
             Err(Gone::Fenced) => {
                 tracing::warn!(%job, "another runner has the job, or it is over; what is left of it here is ended");
                 self.surrender(job, paths).await;
@@ -411,7 +460,10 @@ impl Shared {
                 tracing::error!(%job, reason, "a job cannot go on here");
                 // A snapshot that was not acknowledged may be the only record of what an apply made.
                 if paths.spool.join(STATE).exists() {
-                    return self.adopt_later(paths).await;
+                    return tokio::select! {
+                        () = self.leaving.cancelled() => {}
+                        () = self.adopt_later(paths) => {}
+                    };
                 }
             }
         }
@@ -477,6 +529,11 @@ impl Shared {
             remove(work);
         }
     }
+}
+
+/// Waits for all of them.
+async fn all(jobs: &mut JoinSet<()>) {
+    while jobs.join_next().await.is_some() {}
 }
 
 /// Removes the work directories of runs that ended elsewhere: discarded, canceled, or applied by another runner.

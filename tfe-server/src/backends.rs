@@ -64,8 +64,11 @@ impl Backends {
     /// Opens what the configuration names. In external mode the data directory has only what this node needs for its own
     /// runs, and one server at a time uses it too.
     pub async fn open(configuration: &Configuration) -> Result<Self, OpenError> {
-        let directory = &configuration.data_directory;
-        let lock = DirectoryLock::acquire(directory)?;
+        Self::open_locked(configuration, DirectoryLock::acquire(&configuration.data_directory)?).await
+    }
+
+    /// The same with the data directory's lock, which the caller has.
+    pub async fn open_locked(configuration: &Configuration, lock: DirectoryLock) -> Result<Self, OpenError> {
         let Backends { store, objects, vault, blobs, .. } = Self::open_shared(configuration).await?;
         Ok(Self { store, objects, vault, blobs, lock: Some(lock) })
     }

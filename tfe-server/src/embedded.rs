@@ -1,21 +1,24 @@
 //! The data directory, and the key beside it.
 //!
-//! One process at a time: a lock on the directory is held as long as the server lives, and the system lets it go when
-//! the process dies, however it dies.
+//! One server at a time: a lock on the directory is held as long as the server lives, and the system lets it go when
+//! the process dies, however it dies. The lock belongs to the open file, so a process can hand it to its successor, and
+//! nobody else gets it in between.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use nix::fcntl::{Flock, FlockArg};
 use tfe_core::secret::Secret;
 
-/// The right to use a data directory, given back when dropped.
+/// The right to use a data directory, given back when this and all its [duplicates](Self::duplicate) are dropped.
 #[derive(Debug)]
-pub struct DirectoryLock(#[expect(dead_code, reason = "held, never read")] Flock<File>);
+pub struct DirectoryLock(File);
+
+/// The locked file's name in the directory.
+const LOCK: &str = "lock";
 
 /// Where the secret is that opens the keyring.
 #[derive(Debug, Clone)]
@@ -47,11 +50,30 @@ impl DirectoryLock {
     pub fn acquire(directory: &Path) -> Result<Self, EmbeddedError> {
         private_directory(directory)?;
         let failed = |source| EmbeddedError::Directory { path: directory.to_owned(), source };
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join("lock")).map_err(failed)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Self(lock)),
-            Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(EmbeddedError::InUse(directory.to_owned())),
-            Err((_, error)) => Err(failed(error.into())),
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(directory.join(LOCK)).map_err(failed)?;
+        Self::locked(directory, file)
+    }
+
+    /// Takes over the lock that the server before this one holds, as its open file.
+    pub fn inherit(directory: &Path, file: File) -> Result<Self, EmbeddedError> {
+        let failed = |source| EmbeddedError::Directory { path: directory.to_owned(), source };
+        let (held, wanted) = (file.metadata().map_err(failed)?, fs::metadata(directory.join(LOCK)).map_err(failed)?);
+        if (held.dev(), held.ino()) != (wanted.dev(), wanted.ino()) {
+            return Err(EmbeddedError::InUse(directory.to_owned()));
+        }
+        Self::locked(directory, file)
+    }
+
+    /// The same lock once more, to hand it to another process.
+    pub fn duplicate(&self) -> io::Result<File> {
+        self.0.try_clone()
+    }
+
+    fn locked(directory: &Path, file: File) -> Result<Self, EmbeddedError> {
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(EmbeddedError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(source)) => Err(EmbeddedError::Directory { path: directory.to_owned(), source }),
         }
     }
 }

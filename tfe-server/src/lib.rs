@@ -25,6 +25,7 @@ pub mod snapshots;
 mod system;
 pub mod tls;
 mod ui;
+pub mod watchdog;
 
 pub use app::{App, InitialAdmin, Parts, Settings};
 pub use backends::{Backends, OpenError};
@@ -33,5 +34,6 @@ pub use builder::{BuildError, ServerBuilder};
 pub use error::ApiError;
 pub use health::{Check, Condition, Health, Report};
 pub use server::{Server, route_table};
+pub use service::nodes::own_jobs;
 pub use service::setup::{FirstAdmin, first_admin, initial_admin_token, service_token};
 pub use system::{SystemClock, SystemEntropy};

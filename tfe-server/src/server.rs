@@ -2,7 +2,13 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use axum::{Router, extract::State, http::Method, middleware};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderValue, Method, Version, header},
+    middleware::{self, Next},
+    response::Response,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -11,7 +17,8 @@ use hyper_util::{
 use tfe_runner::Runner;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +42,15 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in progress may go on after the end was asked for: a long poll of a log and a little more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long connections that wait for a request may wait for one more after the end was asked for: its answer says that the connection
+/// closes. A connection that is closed without one can meet a request on its way, which some clients take for a failure.
+const LINGER: Duration = Duration::from_secs(1);
+/// How often it is looked whether connections are left.
+const LINGER_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Most connections that are accepted after the end was asked for: as many as the system queues (`listen(2)`).
+const MAX_QUEUED: usize = 4096;
 
 /// A composed server.
 #[derive(Debug)]
@@ -126,19 +142,8 @@ fn all_routes() -> Routes {
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, shutdown: &CancellationToken) {
     let graceful = GracefulShutdown::new();
-    loop {
-        let (stream, peer) = tokio::select! {
-            () = shutdown.cancelled() => break,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                // Out of file handles, most likely: others must finish first.
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-        };
+    let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), closing));
+    let begin = |stream: TcpStream, peer: SocketAddr| {
         // Small answers must not wait for the acknowledgement of earlier ones: that costs 40 ms a call (contract 1.2).
         let _ = stream.set_nodelay(true);
         let (router, watcher, tls) = (router.clone(), graceful.watcher(), tls.clone());
@@ -152,8 +157,53 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router,
                 },
             }
         });
+    };
+    loop {
+        let (stream, peer) = tokio::select! {
+            () = shutdown.cancelled() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                // Out of file handles, most likely: others must finish first.
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        begin(stream, peer);
+    }
+    // Whoever connects to a socket that is nobody else's should know at once, and ask another node; whoever has connected already
+    // would only see the connection break.
+    for (stream, peer) in queued(listener) {
+        begin(stream, peer);
+    }
+    let deadline = Instant::now() + LINGER;
+    while graceful.count() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(LINGER_INTERVAL).await;
     }
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+}
+
+/// The connections that nobody has accepted yet; the socket is closed after the last.
+fn queued(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accept = || {
+        let (stream, peer) = listener.accept()?;
+        stream.set_nonblocking(true)?;
+        Ok::<_, io::Error>((TcpStream::from_std(stream)?, peer))
+    };
+    std::iter::from_fn(|| accept().ok()).take(MAX_QUEUED).collect()
+}
+
+/// Says that the connection closes, once the server is about to end. HTTP/2 has another way, which needs no help.
+async fn closing(State(shutdown): State<CancellationToken>, request: Request, next: Next) -> Response {
+    let is_told = request.version() < Version::HTTP_2;
+    let mut response = next.run(request).await;
+    if is_told && shutdown.is_cancelled() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn connection<S>(stream: S, peer: SocketAddr, router: Router, watcher: hyper_util::server::graceful::Watcher)

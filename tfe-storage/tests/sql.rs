@@ -76,14 +76,15 @@ async fn names_that_a_database_would_cut_are_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_sqlite_format_is_refused() {
+async fn a_newer_sqlite_format_is_followed_as_long_as_it_says_so() {
     with_sqlite(async |url| {
-        let store = open_store(&url, kinds::ALL).await.unwrap();
-        drop(store);
-        let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
-        sqlx::query("UPDATE meta SET definition = '99' WHERE name = 'format'").execute(&pool).await.unwrap();
-        pool.close().await;
-        assert_incompatible(open_store(&url, kinds::ALL).await, "99");
+        let execute = async |sql: &'static str| {
+            let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+            let done = sqlx::query(sql).execute(&pool).await.map(drop);
+            pool.close().await;
+            done
+        };
+        follows_formats(&url, execute).await;
     })
     .await;
 }
@@ -95,9 +96,7 @@ async fn a_sqlite_file_is_prepared_once_by_many() {
 
 #[cfg(feature = "postgres")]
 mod postgres {
-    use super::{
-        assert_incompatible, grows, keeps_records, kinds, open_store, opens_at_once, refuses_a_changed_field, support::with_postgres,
-    };
+    use super::{follows_formats, grows, keeps_records, opens_at_once, refuses_a_changed_field, support::with_postgres};
 
     #[tokio::test]
     async fn a_database_keeps_its_records() {
@@ -115,12 +114,10 @@ mod postgres {
     }
 
     #[tokio::test]
-    async fn a_newer_format_is_refused() {
+    async fn a_newer_format_is_followed_as_long_as_it_says_so() {
         with_postgres(async |url: String| {
-            drop(open_store(&url, kinds::ALL).await.unwrap());
             let pool = sqlx::PgPool::connect(&url).await.unwrap();
-            sqlx::query("UPDATE meta SET definition = '99' WHERE name = 'format'").execute(&pool).await.unwrap();
-            assert_incompatible(open_store(&url, kinds::ALL).await, "99");
+            follows_formats(&url, async |sql: &'static str| sqlx::query(sql).execute(&pool).await.map(drop)).await;
         })
         .await;
     }
@@ -170,6 +167,23 @@ async fn grows(url: &str) {
 async fn refuses_a_changed_field(url: &str) {
     open_store(url, kinds::ALL).await.unwrap();
     assert_incompatible(open_store(url, &[&OTHER_SHELVES]).await, "shelves.label");
+}
+
+async fn follows_formats(url: &str, execute: impl AsyncFn(&'static str) -> Result<(), sqlx::Error>) {
+    drop(open_store(url, kinds::ALL).await.unwrap());
+    execute("UPDATE meta SET definition = '99' WHERE name = 'format'").await.unwrap();
+    drop(open_store(url, kinds::ALL).await.expect("the newer program says that this one may still write"));
+    execute("UPDATE meta SET definition = '42' WHERE name = 'format oldest'").await.unwrap();
+    execute("UPDATE meta SET definition = '9.8.7' WHERE name = 'format release'").await.unwrap();
+    for named in ["9.8.7 wrote it in format 99", "of format 42 and newer", concat!("this is ", env!("CARGO_PKG_VERSION"), " of format")] {
+        assert_incompatible(open_store(url, &[&LATER_SHELVES]).await, named);
+    }
+    execute("SELECT room FROM shelves").await.expect_err("a program that is refused adds nothing");
+    // What a release before there was a word for the oldest wrote.
+    execute("DELETE FROM meta WHERE name <> 'format' AND name LIKE 'format%'").await.unwrap();
+    assert_incompatible(open_store(url, kinds::ALL).await, "99");
+    execute("UPDATE meta SET definition = '1' WHERE name = 'format'").await.unwrap();
+    drop(open_store(url, kinds::ALL).await.unwrap());
 }
 
 async fn opens_at_once(url: &str) {

@@ -15,6 +15,7 @@ use tfe_runner::{
 use tfe_server::{
     Backends, Server, Settings, SystemClock, SystemEntropy,
     configuration::{Configuration, Mode},
+    embedded::DirectoryLock,
     snapshots::{RestoreOnBoot, Snapshots, kinds, restore_on_boot},
     tls,
 };
@@ -31,9 +32,9 @@ const ONLY_NODE: &str = "embedded";
 /// The names for which a certificate is made on the spot.
 const LOCAL_NAMES: [&str; 4] = ["localhost", "tfe.localhost", "127.0.0.1", "::1"];
 
-/// The server that the configuration describes; nothing runs yet.
-pub(crate) async fn server(configuration: &Configuration) -> Result<Server, Failure> {
-    let backends = Backends::open(configuration).await?;
+/// The server that the configuration describes, with the lock of its data directory; nothing runs yet.
+pub(crate) async fn server(configuration: &Configuration, lock: DirectoryLock) -> Result<Server, Failure> {
+    let backends = Backends::open_locked(configuration, lock).await?;
     let node = node_name(configuration)?;
     let (backends, snapshots) = with_snapshots(configuration, backends, &node).await?;
     let settings = Settings {

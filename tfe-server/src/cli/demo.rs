@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, process::ExitCode};
 use clap::Args;
 use tfe_cli::Access;
 use tfe_core::secret::Secret;
-use tfe_server::{App, FirstAdmin, configuration::Configuration, first_admin, service_token};
+use tfe_server::{App, FirstAdmin, configuration::Configuration, embedded::DirectoryLock, first_admin, service_token};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, compose, options::ServeOptions, sample, serve::ended};
@@ -32,7 +32,8 @@ pub(crate) struct Options {
 #[expect(clippy::print_stdout, reason = "the binary owns the terminal")]
 pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let configuration = options.serve.read(&[("server.mode", "demo")]).await?;
-    let server = compose::server(&configuration).await?;
+    let lock = DirectoryLock::acquire(&configuration.data_directory)?;
+    let server = compose::server(&configuration, lock).await?;
     let listener = compose::listener(&configuration).await?;
     let access = access(&configuration, server.app(), listener.local_addr()?).await?;
     access.write(&configuration.data_directory)?;

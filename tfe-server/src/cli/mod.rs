@@ -4,15 +4,19 @@ mod compose;
 mod config;
 mod demo;
 mod doctor;
+mod handover;
 mod keys;
 mod migrate;
+mod notify;
 mod options;
 mod progress;
 mod sample;
 mod sealed;
 mod serve;
 mod snapshot;
+mod sockets;
 mod tools;
+mod upgrade;
 mod worker;
 
 use std::{
@@ -38,6 +42,8 @@ pub(crate) enum Command {
     Demo(demo::Options),
     /// Serve until Ctrl-C.
     Serve(options::ServeOptions),
+    /// Replace a running server by another binary, without a gap.
+    Upgrade(upgrade::Options),
     /// Take jobs of an installation on this machine, until Ctrl-C.
     Worker(worker::Options),
     /// Bring home a job whose worker has died; started by its supervisor.
@@ -76,6 +82,7 @@ Examples:
   tfe-server demo                                     see it work, then use it from your own directory
   tfe-server demo --once --data-dir /tmp/trial        apply the sample and exit; 0 only if it was applied
   tfe-server serve --data-dir /var/lib/tfe --listen 127.0.0.1:8443 --tls
+  tfe-server upgrade --data-dir /var/lib/tfe          the new binary takes over, without a gap
   tfe-server worker --server https://tfe.example.com  take jobs; the token in TFE_WORKER_TOKEN or TFE_AGENT_TOKEN
   tfe-server config default > tfe.toml                all settings, with their names in the environment
   tfe-server restore --from s3://bucket/tfe --data-dir /var/lib/tfe
@@ -89,6 +96,10 @@ Exit codes: 0 done, 1 failed, 2 wrong usage";
 /// Runs a command to its end.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     log();
+    let activated = match sockets::Activated::take() {
+        Ok(activated) => activated,
+        Err(error) => return failed(&error.to_string()),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error.to_string()),
@@ -96,7 +107,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let result = runtime.block_on(async {
         match arguments.command {
             Command::Demo(options) => demo::run(options).await,
-            Command::Serve(options) => serve::run(options).await,
+            Command::Serve(options) => serve::run(options, activated).await,
+            Command::Upgrade(options) => upgrade::run(options).await,
             Command::Worker(options) => worker::run(options).await,
             Command::Courier => worker::courier().await,
             Command::Config { command } => config::run(command).await,

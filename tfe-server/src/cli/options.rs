@@ -56,6 +56,9 @@ pub(crate) struct ServeOptions {
     /// Run no jobs here; workers on this or other machines do
     #[arg(long)]
     no_worker: bool,
+    /// Take over from the server that starts this one, on standard input
+    #[arg(long, hide = true)]
+    pub(crate) take_over: bool,
 }
 
 impl ConfigOptions {

@@ -2,41 +2,103 @@
 
 use std::{
     io::Write,
-    net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use tfe_server::{App, configuration::Configuration, initial_admin_token};
-use tokio::net::TcpListener;
+use tfe_server::{App, Server, configuration::Configuration, embedded::DirectoryLock, initial_admin_token, watchdog};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{Failure, compose, options::ServeOptions};
+use super::{
+    Failure, compose,
+    handover::{Handover, Inheritance, Predecessor},
+    notify,
+    options::ServeOptions,
+    sockets::{Activated, Sockets, listening},
+};
 
 /// The file in the data directory with the token that allows to create the first administrator.
 pub(crate) const INITIAL_ADMIN_TOKEN: &str = "initial-admin-token";
 
-/// Serves until the process is asked to end.
-#[expect(clippy::print_stderr, reason = "the binary owns the terminal")]
-pub(crate) async fn run(options: ServeOptions) -> Result<ExitCode, Failure> {
-    let configuration = options.read(&[]).await?;
-    let server = compose::server(&configuration).await?;
-    offer_initial_admin(server.app(), &configuration).await?;
-    let listener = compose::listener(&configuration).await?;
-    let scheme = if compose::is_encrypted(&configuration) { "https" } else { "http" };
-    eprintln!("serving {scheme}://{}", listener.local_addr()?);
-    let shutdown = CancellationToken::new();
-    if let Some(port) = configuration.metrics_port {
-        let address = SocketAddr::new(configuration.listen.ip(), port);
-        let listener = TcpListener::bind(address).await.map_err(|error| {
-            format!("{address} cannot be listened on for metrics: {error}; choose another port with TFE_METRICS_HTTP_PORT")
-        })?;
-        server.serve_metrics(listener, shutdown.clone());
+/// A server that could begin at once.
+struct Ready {
+    server: Server,
+    /// What it needs to be there as long as it serves, and what a successor will get.
+    inheritance: Inheritance,
+    tls: Option<TlsAcceptor>,
+    scheme: &'static str,
+}
+
+/// Serves until the process is asked to end, or until a successor serves.
+pub(crate) async fn run(options: ServeOptions, activated: Activated) -> Result<ExitCode, Failure> {
+    // Before another program is put there.
+    let binary = std::env::current_exe()?;
+    if !options.take_over {
+        return serve(prepare(&options, activated, None).await?, binary).await;
     }
+    let (mut predecessor, inheritance) = Predecessor::meet()?;
+    let ready = prepare(&options, activated, Some(inheritance)).await;
+    predecessor.tell(&ready);
+    let ready = ready?;
+    if let Some(snapshots) = ready.server.app().snapshots.clone() {
+        tokio::spawn(async move {
+            predecessor.ended().await;
+            snapshots.predecessor_ended();
+        });
+    }
+    serve(ready, binary).await
+}
+
+async fn prepare(options: &ServeOptions, activated: Activated, inherited: Option<Inheritance>) -> Result<Ready, Failure> {
+    let configuration = options.read(&[]).await?;
+    let directory = &configuration.data_directory;
+    let lock = match &inherited {
+        Some(inherited) => DirectoryLock::inherit(directory, inherited.lock.try_clone()?)?,
+        None => DirectoryLock::acquire(directory)?,
+    };
+    let kept = lock.duplicate()?;
+    let server = compose::server(&configuration, lock).await?;
+    offer_initial_admin(server.app(), &configuration).await?;
+    let tls = compose::acceptor(&configuration)?;
+    let Sockets { main, metrics, control } = match &inherited {
+        Some(inherited) => Sockets::inherited(&configuration, inherited).await?,
+        None => Sockets::open(&configuration, activated, directory).await?,
+    };
+    let scheme = if compose::is_encrypted(&configuration) { "https" } else { "http" };
+    Ok(Ready { server, inheritance: Inheritance { lock: kept, control, main, metrics }, tls, scheme })
+}
+
+#[expect(clippy::print_stderr, reason = "the binary owns the terminal")]
+async fn serve(ready: Ready, binary: PathBuf) -> Result<ExitCode, Failure> {
+    let Ready { server, inheritance, tls, scheme } = ready;
+    let (app, shutdown) = (server.app().clone(), CancellationToken::new());
+    let listener = listening(&inheritance.main)?;
+    eprintln!("serving {scheme}://{}", listener.local_addr()?);
+    if let Some(metrics) = &inheritance.metrics {
+        server.serve_metrics(listening(metrics)?, shutdown.clone());
+    }
+    watchdog::watch(app.health.clone(), || notify::tell("WATCHDOG=1"));
     tokio::spawn(ended(shutdown.clone()));
-    server.serve(listener, compose::acceptor(&configuration)?, shutdown).await?;
+    tokio::spawn(stopping(app.clone(), shutdown.clone()));
+    let handover = Handover { app, binary, inheritance, shutdown: shutdown.clone() };
+    tokio::spawn(async move {
+        if let Err(error) = handover.offer().await {
+            tracing::error!(%error, "upgrades cannot be asked for any more; restart the server to make it possible again");
+        }
+    });
+    notify::tell("READY=1");
+    server.serve(listener, tls, shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tells the service manager that the service ends, unless another process goes on with it.
+async fn stopping(app: App, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+    if !app.health.is_handed_over() {
+        notify::tell("STOPPING=1");
+    }
 }
 
 /// As long as there is no user, whoever can read the data directory may create the first one.

@@ -6,14 +6,15 @@ mod report;
 use std::{
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use tfe_core::run::Status;
-use tokio::sync::watch;
+use tfe_core::{installation::Installation, run::Status};
+use tfe_storage::{Batch, StoreExt};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, error::chain};
@@ -21,10 +22,12 @@ use crate::{app::App, error::chain};
 use self::disk::Disk;
 pub use self::report::{Check, Condition, Report};
 
-/// How often the parts are asked.
-const INTERVAL: Duration = Duration::from_secs(2);
+/// How long after one round the next begins. With [`TIMEOUT`] it bounds how long a part that died can go unseen: two seconds.
+const INTERVAL: Duration = Duration::from_millis(750);
 /// How long a part may take to answer before it counts as failed.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// How old the newest report may be: a round and the pause before it, and a little for a busy machine.
+const MAX_AGE: Duration = Duration::from_secs(2);
 /// The names of the checks, as Terraform Enterprise calls them where it has them.
 const DATABASE: &str = "database";
 const OBJECT_STORAGE: &str = "object-storage";
@@ -32,32 +35,64 @@ const VAULT: &str = "vault";
 const QUEUE: &str = "queue";
 const REDIS: &str = "redis";
 const DISK: &str = "disk";
+/// The check of the checks: that they are made.
+const BACKGROUND: &str = "background";
 
 /// The newest report on the parts; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Health {
     report: Arc<watch::Sender<Option<Report>>>,
+    /// When the newest report was made.
+    reported_at: Arc<Mutex<Option<Instant>>>,
     disk: Option<Arc<Disk>>,
     draining: Arc<AtomicBool>,
+    paused: Arc<AtomicBool>,
+    handed_over: Arc<AtomicBool>,
 }
 
 impl Health {
     /// No report yet. The directory is the one whose free space matters to this node.
     pub(crate) fn new(directory: Option<PathBuf>) -> Self {
         let disk = directory.map(|directory| Arc::new(Disk::new(directory)));
-        Self { report: Arc::new(watch::channel(None).0), disk, draining: Arc::default() }
+        Self {
+            report: Arc::new(watch::channel(None).0),
+            reported_at: Arc::default(),
+            disk,
+            draining: Arc::default(),
+            paused: Arc::default(),
+            handed_over: Arc::default(),
+        }
     }
 
-    /// The newest report, if the first round has ended.
+    /// The newest report, if the first round has ended. One that is too old says so: whatever asks the parts hangs.
     pub fn report(&self) -> Option<Report> {
-        self.report.borrow().clone()
+        let mut report = self.report.borrow().clone()?;
+        if !self.is_fresh() {
+            report.checks.push(Check::of(BACKGROUND, Err(format!("the parts were not asked for {} seconds", MAX_AGE.as_secs()))));
+        }
+        Some(report)
+    }
+
+    /// Whether the parts were asked lately, whatever they answered.
+    pub fn is_fresh(&self) -> bool {
+        self.reported_at().is_some_and(|at| at.elapsed() <= MAX_AGE)
+    }
+
+    fn reported_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.reported_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_report(&self, report: Report) {
+        *self.reported_at() = Some(Instant::now());
+        self.report.send_replace(Some(report));
     }
 
     /// The newest report; waits for the first one.
     pub async fn first_report(&self, timeout: Duration) -> Option<Report> {
         let mut watch = self.report.subscribe();
         let first = watch.wait_for(Option::is_some);
-        tokio::time::timeout(timeout, first).await.ok()?.ok()?.clone()
+        drop(tokio::time::timeout(timeout, first).await.ok()?.ok()?);
+        self.report()
     }
 
     /// Why a run in that status cannot go on at present, if it is because of a part of the system.
@@ -85,6 +120,27 @@ impl Health {
         self.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether this node's own runner gets no new jobs for a while; workers elsewhere do, and clients notice nothing.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
+    /// Gives this node's own runner no new jobs, or gives it some again.
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether another process is this node from now on. This one then gives out no jobs, and tells nobody that it ends: the
+    /// node does not.
+    pub fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Relaxed)
+    }
+
+    /// Says that another process is this node from now on.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Relaxed);
+    }
+
     /// Says in every later report whether this node takes new work.
     pub(crate) fn set_draining(&self, draining: bool) {
         self.draining.store(draining, Ordering::Relaxed);
@@ -109,7 +165,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
             tell(previous.as_ref(), check);
         }
         let draining = app.health.is_draining();
-        app.health.report.send_replace(Some(Report { node: app.settings.node.clone(), draining, checks }));
+        app.health.set_report(Report { node: app.settings.node.clone(), draining, checks });
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(INTERVAL) => {}
@@ -118,13 +174,18 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
 }
 
 async fn database(app: &App) -> Check {
-    let asked = async { setup_record(app).await.map_err(|error| chain(&error)) };
+    let asked = async { read_and_commit(app).await.map_err(|error| chain(&error)) };
     Check::of(DATABASE, limited(asked).await)
 }
 
-async fn setup_record(app: &App) -> tfe_storage::Result<()> {
-    use tfe_core::installation::{INSTALLATIONS, Installation};
-    app.store.get(&INSTALLATIONS, Installation::only_id().as_str()).await.map(drop)
+/// Both, since commits have connections of their own, and a database that cannot write can often read. The commit changes nothing.
+async fn read_and_commit(app: &App) -> tfe_storage::Result<()> {
+    let Some(installation) = app.store.find::<Installation>(Installation::only_id().as_str()).await? else { return Ok(()) };
+    match app.store.commit(Batch::new().check(&installation)).await {
+        // It answered.
+        Ok(()) | Err(tfe_storage::Error::Conflict { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn object_storage(app: &App) -> Check {

@@ -199,10 +199,11 @@ impl Control for LocalControl {
         let deadline = Instant::now() + wait;
         loop {
             let mut watch = self.app.coordination.watch(runs::JOBS_TOPIC);
-            if self.app.health.is_draining() {
+            if self.app.health.is_draining() || self.app.health.is_handed_over() {
                 return Ok(None);
             }
-            let interval = if self.app.health.takes_work() {
+            let is_paused = self.address.is_none() && self.app.health.is_paused();
+            let interval = if self.app.health.takes_work() && !is_paused {
                 if let Some(assignment) = self.try_claim(runner).await.map_err(refused)? {
                     return Ok(Some(assignment));
                 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tfe_core::node::{HEARTBEAT_SECONDS, Node};
+use tfe_core::{
+    agent::FLEET,
+    job::Job,
+    node::{HEARTBEAT_SECONDS, Node},
+};
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 use tokio_util::sync::CancellationToken;
 
@@ -13,13 +17,16 @@ use crate::{
 
 /// Most nodes that are listed: far more than one database can serve.
 const MAX_NODES: u64 = 1_000;
+/// Most jobs at work among which a node's own are counted.
+const MAX_CLAIMED: u64 = 2_000;
 /// How often a note is tried when others write it at the same time.
 const MAX_ATTEMPTS: u32 = 20;
 
 /// Tells of this node and obeys operators until `shutdown`, and then that it leaves.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     let interval = Duration::from_secs(HEARTBEAT_SECONDS.unsigned_abs());
-    loop {
+    // Once another process is this node, this one has nothing to tell.
+    while !app.health.is_handed_over() {
         match tell(&app, shutdown.is_cancelled()).await {
             Ok(node) => app.health.set_draining(shutdown.is_cancelled() || node.drain_requested),
             Err(error) => tracing::debug!(error = chain(&error), "this node could not tell of itself"),
@@ -29,7 +36,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         }
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => app.health.set_draining(true),
+            () = shutdown.cancelled() => app.health.set_draining(!app.health.is_handed_over()),
             () = tokio::time::sleep(interval) => {}
         }
     }
@@ -55,6 +62,13 @@ pub(crate) async fn forget(app: &App) -> Result<(), ApiError> {
         Ok(()) | Err(Error::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// How many jobs this node's own runner has.
+pub async fn own_jobs(app: &App) -> Result<usize, ApiError> {
+    let claimed = Query::of::<Job>().equals("queue", FLEET).equals("status", "claimed").limit(MAX_CLAIMED);
+    let claimed = app.store.list::<Job>(claimed).await?.items;
+    Ok(claimed.iter().filter(|job| job.lease.as_ref().is_some_and(|lease| lease.holder == app.settings.node)).count())
 }
 
 async fn tell(app: &App, left: bool) -> Result<Node, ApiError> {

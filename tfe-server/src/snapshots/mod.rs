@@ -122,6 +122,13 @@ impl Snapshots {
         self.0.journal.as_ref().map(|journal| journal.health())
     }
 
+    /// Notes that a process before this one has ended, which may have committed something until then.
+    pub fn predecessor_ended(&self) {
+        if let Some(journal) = &self.0.journal {
+            journal.doubt();
+        }
+    }
+
     fn objects(&self) -> Result<Arc<dyn object_store::ObjectStore>, SnapshotError> {
         let Objects { url, options } = &self.0.settings.objects;
         Ok(open_objects(url, options)?)

@@ -54,7 +54,7 @@ fn process(demo: &Demo, words: &[&str]) -> u32 {
 }
 
 pub(crate) fn go(demo: &Demo) {
-    assert!(go_in(&demo.home.path().join("work")), "no run waits");
+    assert!(go_in(&demo.home.path().join("work")), "no run waits; the server said:\n{}", demo.said());
 }
 
 /// Lets the runs go on that wait in a worker's directory. False if there are none.
@@ -69,7 +69,7 @@ pub(crate) fn go_in(work: &Path) -> bool {
     path.is_some_and(|path| fs::write(path, "").is_ok())
 }
 
-fn log(demo: &Demo, run: &Value) -> String {
+pub(crate) fn log(demo: &Demo, run: &Value) -> String {
     let id = run["id"].as_str().unwrap();
     let apply = demo.get(&format!("/api/v2/runs/{id}/apply"));
     let url = apply["data"]["attributes"]["log-read-url"].as_str().unwrap().to_owned();

@@ -24,6 +24,8 @@ const ANY_PORT: &str = "127.0.0.1:0";
 /// A running `tfe-server demo`; killed with the value.
 pub(crate) struct Demo {
     process: Child,
+    /// The process that serves in its place since an upgrade, which is not a child of this one.
+    successor: Option<u32>,
     pub(crate) home: TempDir,
     pub(crate) access: Value,
     environment: Vec<(String, String)>,
@@ -55,7 +57,7 @@ impl Demo {
 
     fn start_in(home: TempDir, arguments: &[&str]) -> Self {
         let (process, access) = spawn(home.path(), arguments);
-        Self { process, home, access, environment: Vec::new() }
+        Self { process, successor: None, home, access, environment: Vec::new() }
     }
 
     /// Starts `tfe-server serve` with these settings, and sets it up with `tfe admin bootstrap`.
@@ -66,7 +68,7 @@ impl Demo {
     /// The same with everything of the node in a directory.
     pub(crate) fn serve_in(home: TempDir, environment: Vec<(String, String)>) -> Self {
         let (process, access) = spawn_server(home.path(), &environment, ANY_PORT);
-        Self { process, home, access, environment }
+        Self { process, successor: None, home, access, environment }
     }
 
     /// Another node of the same installation, in a place of its own, with the token of this one.
@@ -84,12 +86,31 @@ impl Demo {
         fs::write(&rc_path, rc).unwrap();
         access["url"] = url.into();
         access["terraform_rc"] = rc_path.to_str().unwrap().into();
-        Self { process, home, access, environment }
+        Self { process, successor: None, home, access, environment }
     }
 
     /// The server's process.
     pub(crate) fn id(&self) -> u32 {
-        self.process.id()
+        self.successor.unwrap_or_else(|| self.process.id())
+    }
+
+    /// What the server wrote.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.home.path().join("server.log")).unwrap()
+    }
+
+    /// Waits until the server has ended by itself.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        until("the end of the server", || self.process.try_wait().unwrap())
+    }
+
+    /// Waits until the server has made way for that process.
+    pub(crate) fn replaced_by(&mut self, process: u32) {
+        let before = self.successor.replace(process);
+        match before {
+            None => assert!(self.wait().success()),
+            Some(before) => until("the end of the server", || is_over(before).then_some(())),
+        }
     }
 
     /// Kills the server without a warning and serves again, on another port.
@@ -244,6 +265,9 @@ impl Demo {
     pub(crate) fn end(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if let Some(successor) = self.successor.take() {
+            let _ = kill(Pid::from_raw(successor.try_into().unwrap()), Signal::SIGKILL);
+        }
     }
 }
 
@@ -341,6 +365,12 @@ pub(crate) fn interrupt(child: &Child) {
 
 pub(crate) fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
+}
+
+/// Whether a process has ended, perhaps without anybody who was told.
+fn is_over(process: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    status.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
 }
 
 /// Waits until `look` finds something.

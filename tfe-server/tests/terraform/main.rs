@@ -17,5 +17,7 @@ mod secrets;
 mod services;
 mod snapshots;
 mod state;
+mod supervised;
 mod tool;
+mod upgrade;
 mod workspaces;

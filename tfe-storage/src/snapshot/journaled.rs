@@ -93,6 +93,11 @@ impl JournaledStore {
         }
     }
 
+    /// Notes that another process may have committed something until now, so that only a new snapshot protects all there is.
+    pub fn doubt(&self) {
+        self.shared.queue().leave_gap(self.clock.now());
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -3,6 +3,9 @@
 //! It only ever grows: missing tables, columns and indexes are added, nothing is changed or dropped, so that an older
 //! program goes on working beside a newer one. What was added is noted in the table `meta`, together with its
 //! definition; a column that a program defines differently is an error and not a silent difference.
+//!
+//! What bodies mean can change in a way that older programs would get wrong. So the newest program notes its format there, and the
+//! oldest one with which its data may still be written; a program that is older than that changes nothing and says so.
 
 use std::collections::HashMap;
 
@@ -12,10 +15,17 @@ use tfe_core::record::{Field, Kind};
 use super::dialect::Dialect;
 use crate::error::{Error, Result};
 
-/// Raised when the data changes in a way that older programs cannot follow.
+/// The format of what this program writes. Raised when the meaning of a body changes.
 const FORMAT: u32 = 1;
-/// The name of the format's row in `meta`.
+/// The oldest format whose programs may work on the same data as this one. Raised at the earliest one release after [`FORMAT`] was
+/// raised for the change in question, so that neighbouring releases can always run side by side, in both directions.
+const OLDEST: u32 = 1;
+/// The release that a refused program names.
+const RELEASE: &str = env!("CARGO_PKG_VERSION");
+/// The names in `meta` of the newest format that wrote, of the oldest that may, and of the release that noted both.
 const FORMAT_NAME: &str = "format";
+const OLDEST_NAME: &str = "format oldest";
+const RELEASE_NAME: &str = "format release";
 /// Longest name of a table, column or index; `PostgreSQL` cuts longer ones, and two could become one.
 const MAX_NAME_LENGTH: usize = 63;
 
@@ -55,21 +65,37 @@ where
             note(&mut transaction, part.name, part.definition).await?;
         }
     }
-    if !notes.contains_key(FORMAT_NAME) {
-        note(&mut transaction, FORMAT_NAME.to_owned(), FORMAT.to_string()).await?;
+    if is_outdated(&notes)? {
+        for (name, value) in [(FORMAT_NAME, FORMAT.to_string()), (OLDEST_NAME, OLDEST.to_string()), (RELEASE_NAME, RELEASE.to_owned())] {
+            note(&mut transaction, name.to_owned(), value).await?;
+        }
     }
     transaction.commit().await.map_err(Error::unavailable)
 }
 
 fn check_format(notes: &HashMap<String, String>) -> Result<()> {
-    match notes.get(FORMAT_NAME).map(|format| format.parse::<u32>()) {
-        None => Ok(()),
-        Some(Ok(format)) if format <= FORMAT => Ok(()),
-        _ => Err(Error::Incompatible(format!(
-            "it has format {} and this program knows formats up to {FORMAT}; use the newer program that wrote it",
-            notes[FORMAT_NAME]
-        ))),
+    let newest = number(notes, FORMAT_NAME)?.unwrap_or(FORMAT);
+    // Releases before the oldest was noted followed no format but their own.
+    let oldest = number(notes, OLDEST_NAME)?.unwrap_or(newest);
+    if oldest <= FORMAT {
+        return Ok(());
     }
+    let writer = notes.get(RELEASE_NAME).map_or("a newer release", String::as_str);
+    Err(Error::Incompatible(format!(
+        "{writer} wrote it in format {newest}, which programs of format {oldest} and newer can follow, and this is {RELEASE} of format \
+         {FORMAT}; nothing was changed; start {writer} or newer"
+    )))
+}
+
+/// Whether the notes are of an older program than this one, or there are none.
+fn is_outdated(notes: &HashMap<String, String>) -> Result<bool> {
+    let (newest, oldest) = (number(notes, FORMAT_NAME)?, number(notes, OLDEST_NAME)?);
+    Ok(newest.is_none_or(|newest| newest < FORMAT) || (newest == Some(FORMAT) && oldest.is_none_or(|oldest| oldest < OLDEST)))
+}
+
+fn number(notes: &HashMap<String, String>, name: &str) -> Result<Option<u32>> {
+    let parsed = |text: &String| text.parse().map_err(|_| Error::Incompatible(format!("its {name} is \"{text}\", which is no number")));
+    notes.get(name).map(parsed).transpose()
 }
 
 fn is_missing(part: &Part, notes: &HashMap<String, String>) -> Result<bool> {
@@ -90,7 +116,7 @@ where
     for<'q> String: Encode<'q, DB> + Type<DB>,
 {
     let mut sql = QueryBuilder::new("INSERT INTO meta (name, definition) VALUES (");
-    sql.push_bind(name).push(", ").push_bind(definition).push(")");
+    sql.push_bind(name).push(", ").push_bind(definition).push(") ON CONFLICT (name) DO UPDATE SET definition = excluded.definition");
     run(transaction, sql).await
 }
 

@@ -1,0 +1,150 @@
+//! Ends a process whose event loop hangs, so that whoever supervises it starts it again.
+//!
+//! A thread of its own looks, since nothing on the event loop can. A database that is away is no reason: a restart would not
+//! bring it back, and what can be answered without it is.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::health::Health;
+
+/// How often the event loop shows that it turns.
+const TURN: Duration = Duration::from_millis(200);
+/// How often it is looked.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How many looks in a row may find nothing new before the process is ended: ten seconds of its own time. Looks are counted and not
+/// the clock, so that a process that was stopped and goes on, or a machine that slept, is given its time again.
+const MAX_STUCK: u32 = 10;
+
+/// What a look tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// It turned since the last look.
+    Turning,
+    /// It did not, but may yet.
+    Stuck,
+    /// It has not for too long.
+    Hung,
+}
+
+/// What earlier looks saw.
+#[derive(Debug, Default)]
+struct Looks {
+    turns: u64,
+    stuck: u32,
+}
+
+/// Watches the event loop that this is called on for as long as it lives. `beat` is called every second in which it turned and the
+/// parts were [asked](Health::is_fresh) lately, whatever they answered. When the loop hangs the process is aborted.
+pub fn watch(health: Health, beat: impl Fn() + Send + 'static) {
+    watch_with(INTERVAL, move || health.is_fresh(), beat, abort);
+}
+
+fn watch_with(
+    interval: Duration,
+    is_fresh: impl Fn() -> bool + Send + 'static,
+    beat: impl Fn() + Send + 'static,
+    hung: impl FnOnce() + Send + 'static,
+) {
+    let turns = Arc::new(AtomicU64::new(0));
+    let seen = Arc::downgrade(&turns);
+    tokio::spawn(async move {
+        loop {
+            turns.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(TURN.min(interval / 4)).await;
+        }
+    });
+    thread::spawn(move || {
+        let mut looks = Looks::default();
+        loop {
+            thread::sleep(interval);
+            // The loop has ended in order, and its tasks with it.
+            let Some(turns) = seen.upgrade().map(|turns| turns.load(Ordering::Relaxed)) else { return };
+            match looks.look(turns) {
+                Sight::Turning if is_fresh() => beat(),
+                Sight::Turning | Sight::Stuck => {}
+                Sight::Hung => return hung(),
+            }
+        }
+    });
+}
+
+impl Looks {
+    fn look(&mut self, turns: u64) -> Sight {
+        self.stuck = if turns == self.turns { self.stuck + 1 } else { 0 };
+        self.turns = turns;
+        match self.stuck {
+            0 => Sight::Turning,
+            MAX_STUCK.. => Sight::Hung,
+            _ => Sight::Stuck,
+        }
+    }
+}
+
+fn abort() {
+    tracing::error!("the event loop hangs; the process is ended so that it is started again");
+    std::process::abort();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    const TICK: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn only_an_unbroken_silence_is_a_hang() {
+        let mut looks = Looks::default();
+        assert_eq!(looks.look(1), Sight::Turning);
+        for _ in 1..MAX_STUCK {
+            assert_eq!(looks.look(1), Sight::Stuck);
+        }
+        assert_eq!(looks.look(2), Sight::Turning);
+        for _ in 1..MAX_STUCK {
+            assert_eq!(looks.look(2), Sight::Stuck);
+        }
+        assert_eq!(looks.look(2), Sight::Hung);
+    }
+
+    #[tokio::test]
+    async fn a_blocked_event_loop_is_seen() {
+        let (sender, hung) = mpsc::channel();
+        watch_with(TICK, || true, || {}, move || sender.send(()).unwrap());
+        tokio::time::sleep(TICK).await;
+        // Blocks this thread, which is the whole event loop.
+        hung.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_turns_beats_only_while_the_parts_are_asked() {
+        let (sender, mut beats) = tokio::sync::mpsc::unbounded_channel();
+        let (fresh, silent) = (sender.clone(), sender);
+        watch_with(
+            TICK,
+            || true,
+            move || {
+                let _ = fresh.send("fresh");
+            },
+            || {},
+        );
+        watch_with(
+            TICK,
+            || false,
+            move || {
+                let _ = silent.send("silent");
+            },
+            || {},
+        );
+        for _ in 0..5 {
+            assert_eq!(beats.recv().await, Some("fresh"));
+        }
+    }
+}
