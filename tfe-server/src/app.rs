@@ -61,6 +61,8 @@ pub struct Settings {
     pub watched_directory: Option<PathBuf>,
     /// Who may create the first administrator without a browser.
     pub initial_admin: InitialAdmin,
+    /// What was configured, with secrets hidden, for whoever helps.
+    pub configuration: Vec<crate::configuration::Shown>,
     /// Under which URL clients reach the server; none to take it from each request.
     pub public_url: Option<String>,
     /// Whether connections are encrypted here, so that a URL taken from a request begins with `https`.
@@ -103,6 +105,7 @@ impl Default for Settings {
             rate_limit: None,
             watched_directory: None,
             initial_admin: InitialAdmin::default(),
+            configuration: Vec::new(),
             public_url: None,
             tls: false,
             max_configuration_bytes: 512 << 20,

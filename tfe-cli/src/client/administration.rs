@@ -1,5 +1,6 @@
 //! What site administrators and founders of organizations do.
 
+use bytes::Bytes;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -67,6 +68,11 @@ impl Client {
         let body = json!({ "data": { "type": "authentication-tokens", "attributes": { "description": description } } });
         let path = format!("agent-pools/{}/authentication-tokens", part(pool));
         Ok(self.send::<Made>(Method::POST, &path, &body).await?.token)
+    }
+
+    /// An archive for whoever helps: a compressed tar, without secrets.
+    pub async fn support_bundle(&self) -> Result<Bytes, ClientError> {
+        self.read_api("admin/support-bundle").await
     }
 
     /// The restore that the installation comes from; none if it was never restored.

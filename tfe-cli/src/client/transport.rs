@@ -62,6 +62,11 @@ impl Client {
         document::one(&body).map_err(|error| self.unexpected(error))
     }
 
+    /// A body of the API that is no document.
+    pub(crate) async fn read_api(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.bytes(&self.request(Method::GET, path)?, path).await
+    }
+
     /// All resources of a list that is given in pages, at most [`MAX_PAGES`] of them or `limit` items.
     pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str, limit: usize) -> Result<Vec<T>, ClientError> {
         let joint = if path.contains('?') { '&' } else { '?' };

@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     admin::AdminCommand, keys::KeysCommand, nodes::NodeCommand, pools::PoolCommand, runs::RunCommand, server::Forwarded,
-    states::StateCommand, variables::VariableCommand, workspaces::WorkspaceCommand,
+    states::StateCommand, support::SupportOptions, variables::VariableCommand, workspaces::WorkspaceCommand,
 };
 
 const AFTER_HELP: &str = "\
@@ -99,6 +99,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: PoolCommand,
     },
+    /// Write an archive for whoever helps, without secrets in it.
+    SupportBundle(SupportOptions),
     /// Check a server's configuration end to end (tfe-server doctor).
     #[command(disable_help_flag = true)]
     Doctor(Forwarded),

@@ -17,6 +17,7 @@ mod runs;
 mod server;
 mod sign_in;
 mod states;
+mod support;
 mod variables;
 mod workspaces;
 
@@ -59,6 +60,7 @@ async fn run(Arguments { options, command }: Arguments) -> Result<Done, Failure>
         Command::Keys { command } => keys::run(&context, command).await,
         Command::Node { command } => nodes::run(&context, command).await,
         Command::AgentPool { command } => pools::run(&context, command).await,
+        Command::SupportBundle(options) => support::run(&context, options).await,
         Command::Doctor(forwarded) => server::become_server("doctor", forwarded),
         Command::Snapshot(forwarded) => server::become_server("snapshot", forwarded),
         Command::Migrate(forwarded) => server::become_server("migrate", forwarded),

@@ -18,6 +18,7 @@ mod runs;
 mod signed;
 mod snapshots;
 mod states;
+mod support;
 mod tags;
 mod tokens;
 mod variables;
@@ -39,6 +40,7 @@ pub(crate) fn routes() -> Routes {
         .and(engine_versions::routes())
         .and(nodes::routes())
         .and(snapshots::routes())
+        .and(support::routes())
         .and(agent_pools::routes())
         .and(workers::routes())
         .and(account::routes())

@@ -43,6 +43,7 @@ pub(crate) async fn server(configuration: &Configuration, lock: DirectoryLock) -
         worker_token: configuration.workers.token.clone(),
         watched_directory: Some(configuration.data_directory.clone()),
         initial_admin: configuration.initial_admin.clone(),
+        configuration: configuration.shown().to_vec(),
         public_url: configuration.public_url.clone(),
         tls: is_encrypted(configuration),
         ..Settings::default()

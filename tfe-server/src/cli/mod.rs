@@ -25,7 +25,8 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+use tfe_server::RECENT;
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
 /// A Terraform Enterprise compatible server in one binary.
 #[derive(Debug, Parser)]
@@ -149,8 +150,11 @@ fn log() {
     let filter = EnvFilter::try_from_env("TFE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     let filter = SILENT.iter().filter_map(|part| part.parse().ok()).fold(filter, EnvFilter::add_directive);
     let ansi = std::io::stderr().is_terminal();
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi);
-    tracing_subscriber::registry().with(filter).with(layer).init();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(ansi).with_filter(filter);
+    // For whoever helps, whatever is logged else.
+    let kept = SILENT.iter().filter_map(|part| part.parse().ok()).fold(EnvFilter::new("warn,tfe=info"), EnvFilter::add_directive);
+    let recent = tracing_subscriber::fmt::layer().with_writer(|| RECENT.entry()).with_ansi(false).with_filter(kept);
+    tracing_subscriber::registry().with(layer).with(recent).init();
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub(crate) mod runs;
 pub(crate) mod setup;
 pub(crate) mod state_reader;
 pub(crate) mod states;
+pub(crate) mod support;
 pub(crate) mod tokens;
 pub(crate) mod versions;
 pub(crate) mod waiting;

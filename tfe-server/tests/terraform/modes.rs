@@ -288,7 +288,7 @@ fn keyring(database: &Database) -> String {
 }
 
 /// Runs `tfe` against the server.
-fn tfe(demo: &Demo, arguments: &[&str]) -> Outcome {
+pub(crate) fn tfe(demo: &Demo, arguments: &[&str]) -> Outcome {
     let mut command = Command::new(tool());
     command.args(arguments).env_clear().env("HOME", demo.home.path()).env("TF_CLI_CONFIG_FILE", demo.text("terraform_rc"));
     crate::harness::finish(

@@ -9,7 +9,10 @@ use std::{
 
 use serde_json::json;
 
-use crate::harness::{Demo, until};
+use crate::{
+    harness::{Demo, until},
+    modes::tfe,
+};
 
 const PLANTED: &str = "planted-5ecret-value";
 
@@ -60,6 +63,21 @@ fn no_secret_in_the_data_directory_the_logs_or_the_process_list() {
     assert_clean(&demo);
     let outputs = project.terraform(&["output", "-json"]).succeeded().json();
     assert_eq!(outputs["password"]["value"], PLANTED, "the secret did take part");
+    assert_clean_bundle(&demo);
+}
+
+/// What is passed on to whoever helps holds what they need, and no secret.
+fn assert_clean_bundle(demo: &Demo) {
+    let path = demo.home.path().join("support.tar.gz");
+    tfe(demo, &["support-bundle", "--output", path.to_str().unwrap()]).succeeded();
+    let output = Command::new("tar").args(["-xzOf"]).arg(&path).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for wanted in ["\"database\"", "server.listen", "tfe_http_requests", "runs are isolated"] {
+        assert!(text.contains(wanted), "{wanted} is not in {text}");
+    }
+    let key = fs::read(demo.home.path().join("data.key")).unwrap();
+    let has = |needle: &[u8]| output.stdout.windows(needle.len()).any(|window| window == needle);
+    assert!(!has(PLANTED.as_bytes()) && !has(demo.text("token").as_bytes()) && !has(key.trim_ascii()), "a secret is in {text}");
 }
 
 /// Looks into every file below the data directory and at the server's own log.
