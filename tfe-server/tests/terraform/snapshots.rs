@@ -278,3 +278,19 @@ fn snapshots_are_listed_shown_and_pruned() {
     assert_eq!(pruned["snapshots"].as_array().unwrap().len(), count - 1, "all are of one hour: {pruned}");
     server(demo.home.path(), &settings, &["snapshot", "verify"]).succeeded();
 }
+
+#[test]
+fn snapshots_of_every_release_are_restored() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let releases: Vec<_> = fs::read_dir(golden).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!releases.is_empty());
+    for release in releases {
+        let home = tempfile::tempdir().unwrap();
+        let copied = std::process::Command::new("cp").arg("-a").arg(&release).arg(home.path().join("backup")).status().unwrap();
+        assert!(copied.success());
+        let settings = owned(&[("TFE_BACKUP_URL", home.path().join("backup").to_str().unwrap()), ("TFE_BACKUP_PASSWORD", "golden")]);
+        server(home.path(), &settings, &["snapshot", "verify"]).succeeded().shows("is good");
+        let restored = server(home.path(), &settings, &["restore", "--json"]).succeeded().json();
+        assert!(restored["records"].as_u64().unwrap() > 20, "{restored}");
+    }
+}
