@@ -1,7 +1,7 @@
 //! Taking duties: which node does which background work now.
 
-use tfe_core::{duty::Duty, id::Id};
-use tfe_storage::{Batch, Error, StoreExt, Versioned};
+use tfe_core::{duty::Duty, id::Id, time::Timestamp};
+use tfe_storage::{Batch, Error, Store, StoreExt, Versioned};
 
 use crate::{app::App, error::ApiError};
 
@@ -10,10 +10,19 @@ const RENEWAL_MILLIS: u64 = 900;
 
 /// Takes or renews a duty for this node. None while another node has it.
 pub(crate) async fn hold(app: &App, name: &str) -> Result<Option<Versioned<Duty>>, ApiError> {
-    let id: Id<Duty> = Duty::id_of(name);
-    let present = app.store.find::<Duty>(id.as_str()).await?;
-    let taken = Duty::taken(present.as_deref(), name, &app.settings.node, app.started_at, app.now());
-    let Some(duty) = taken else { return Ok(None) };
+    Ok(take(&*app.store, name, &app.settings.node, app.started_at, app.now()).await?)
+}
+
+/// The same for a node that serves nothing yet.
+pub(crate) async fn take(
+    store: &dyn Store,
+    name: &str,
+    holder: &str,
+    process: Timestamp,
+    now: Timestamp,
+) -> tfe_storage::Result<Option<Versioned<Duty>>> {
+    let present = store.find::<Duty>(Duty::id_of(name).as_str()).await?;
+    let Some(duty) = Duty::taken(present.as_deref(), name, holder, process, now) else { return Ok(None) };
     if let Some(present) = present.as_ref().filter(|present| is_fresh(present, &duty)) {
         return Ok(Some(present.clone()));
     }
@@ -21,11 +30,11 @@ pub(crate) async fn hold(app: &App, name: &str) -> Result<Option<Versioned<Duty>
         Some(present) => (Batch::new().update(present, &duty), present.version + 1),
         None => (Batch::new().insert(&duty), tfe_storage::FIRST_VERSION),
     };
-    match app.store.commit(batch).await {
+    match store.commit(batch).await {
         Ok(()) => Ok(Some(Versioned { version, record: duty })),
         // Another node was faster.
         Err(Error::Conflict { .. } | Error::AlreadyExists { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 

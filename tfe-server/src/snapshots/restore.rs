@@ -5,10 +5,10 @@ use std::time::Duration;
 use tfe_core::{
     duty::Duty,
     installation::{Installation, Restoration},
-    time::{Clock, Timestamp},
+    time::Clock,
 };
 use tfe_storage::{
-    Batch, Error, Store, StoreExt, Versioned,
+    StoreExt, Versioned,
     migrate::Place,
     open_objects,
     snapshot::{self, Choice, Repository, Restored, SnapshotError, SnapshotProgress},
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::{kinds, secret};
 use crate::{
     configuration::{Objects, SnapshotSettings},
+    service::duties,
     system::SystemClock,
 };
 
@@ -87,7 +88,7 @@ pub async fn restore_on_boot(
         if repository.ids().await?.is_empty() {
             return Ok(RestoreOnBoot::Nothing);
         }
-        if let Some(turn) = take_turn(&*place.store, name, begun).await? {
+        if let Some(turn) = duties::take(&*place.store, DUTY, name, begun, SystemClock.now()).await? {
             return alone(&repository, place, turn, progress).await;
         }
         if Instant::now() >= deadline {
@@ -113,7 +114,7 @@ async fn alone(
     let lost = async {
         loop {
             tokio::time::sleep(TICK).await;
-            match take_turn(&*place.store, &turn.holder, turn.process).await {
+            match duties::take(&*place.store, DUTY, &turn.holder, turn.process, SystemClock.now()).await {
                 Ok(Some(_)) | Err(_) => {}
                 Ok(None) => return,
             }
@@ -130,19 +131,4 @@ async fn alone(
         tracing::error!(cut, reached = %restored.reached, "what was committed after the snapshot could not all be restored");
     }
     Ok(RestoreOnBoot::Restored(Box::new(restored)))
-}
-
-/// The turn, if nobody else has it.
-async fn take_turn(store: &dyn Store, name: &str, process: Timestamp) -> Result<Option<Versioned<Duty>>, SnapshotError> {
-    let present = store.find::<Duty>(Duty::id_of(DUTY).as_str()).await?;
-    let Some(duty) = Duty::taken(present.as_deref(), DUTY, name, process, SystemClock.now()) else { return Ok(None) };
-    let (batch, version) = match &present {
-        Some(present) => (Batch::new().update(present, &duty), present.version + 1),
-        None => (Batch::new().insert(&duty), tfe_storage::FIRST_VERSION),
-    };
-    match store.commit(batch).await {
-        Ok(()) => Ok(Some(Versioned { version, record: duty })),
-        Err(Error::Conflict { .. } | Error::AlreadyExists { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
