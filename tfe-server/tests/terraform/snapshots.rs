@@ -294,3 +294,37 @@ fn snapshots_of_every_release_are_restored() {
         assert!(restored["records"].as_u64().unwrap() > 20, "{restored}");
     }
 }
+
+#[test]
+fn programs_that_are_killed_anywhere_leave_every_snapshot_whole() {
+    let backup = tempfile::tempdir().unwrap();
+    let quiet = |directory: &Path| kept_in(directory, owned(&[("TFE_BACKUP_RESTORE_ON_BOOT", "false")]));
+    let demo = Demo::serve(quiet(backup.path()));
+    until_protected(&demo);
+    let project = demo.project("whole", "resource \"terraform_data\" \"a\" {}\n");
+    project.init();
+    project.terraform(&["apply", "-auto-approve"]).succeeded();
+    let settings = quiet(backup.path());
+    for (number, millis) in (0..).zip([1, 3, 8, 15, 30, 60, 90, 120, 180, 250]) {
+        assert!(create_workspace(&demo, &format!("more-{number}")));
+        for arguments in [&["snapshot", "create"][..], &["snapshot", "prune", "--keep-hourly", "0", "--keep-daily", "0"]] {
+            killed_after(Duration::from_millis(millis), demo.home.path(), &settings, arguments);
+        }
+        server(demo.home.path(), &settings, &["snapshot", "verify"]).succeeded();
+        let home = tempfile::tempdir().unwrap();
+        killed_after(Duration::from_millis(2 * millis), home.path(), &settings, &["restore"]);
+        let again = server(home.path(), &settings, &["restore"]);
+        // One that was through before the kill has left an installation.
+        assert!(again.status.success() || again.text.contains("there is an installation already"), "{}", again.text);
+    }
+}
+
+/// Starts `tfe-server` with these arguments and kills it after a while, unless it is through by then.
+fn killed_after(time: Duration, home: &Path, settings: &Settings, arguments: &[&str]) {
+    let mut command = command(home, settings);
+    command.args(arguments).args(["--data-dir", home.join("data").to_str().unwrap()]);
+    let mut process = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    thread::sleep(time);
+    let _ = process.kill();
+    process.wait().unwrap();
+}
