@@ -413,14 +413,33 @@ fn a_killed_server_is_back_at_once() {
     eprintln!("kill -9 of a single node: next answer after {times:?} ms");
 }
 
-#[test]
-fn nodes_are_rolled_without_a_failed_request() {
-    let Some(database) = Database::create() else { return };
-    let Some(mut settings) = external(&database.address, &database.name) else { return };
+/// Two nodes of one installation; the database goes after them.
+fn two_nodes() -> Option<([Demo; 2], Database)> {
+    let database = Database::create()?;
+    let mut settings = external(&database.address, &database.name)?;
     settings.extend(owned(&[("TFE_LOG", "info")]));
     let first = Demo::serve(settings.clone());
     let second = first.join(settings);
-    let mut nodes = [first, second];
+    Some(([first, second], database))
+}
+
+#[test]
+fn a_killed_node_of_two_costs_no_idempotent_request() {
+    let Some((mut nodes, _database)) = two_nodes() else { return };
+    let load = Load::on(&[&nodes[0], &nodes[1]], "/api/v2/account/details");
+    for _ in 0..2 {
+        for node in &mut nodes {
+            let listen = address(node);
+            node.kill();
+            node.serve_again_at(&listen);
+        }
+    }
+    without_failures(&load.end(), "4 kills of one node of two");
+}
+
+#[test]
+fn nodes_are_rolled_without_a_failed_request() {
+    let Some((mut nodes, _database)) = two_nodes() else { return };
     let load = Load::on(&[&nodes[0], &nodes[1]], "/api/v2/account/details");
     for node in &mut nodes {
         let listen = address(node);
@@ -430,6 +449,4 @@ fn nodes_are_rolled_without_a_failed_request() {
     }
     nodes.iter_mut().for_each(upgraded);
     without_failures(&load.end(), "2 nodes rolled, and upgraded in place");
-    drop(nodes);
-    drop(database);
 }
