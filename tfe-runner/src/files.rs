@@ -21,15 +21,24 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Writes a file so that after a crash there is either the old one or the new one.
 pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
+    replace(path, content, File::sync_all)?;
     match path.parent() {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),
     }
+}
+
+/// Writes a file so that whoever reads it finds either the old one or the new one. After a crash of the machine it may be neither.
+pub(crate) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace(path, content, |_| Ok(()))
+}
+
+fn replace(path: &Path, content: &[u8], settle: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content)?;
+    settle(&file)?;
+    fs::rename(&new, path)
 }
 
 /// Writes a file that nobody may have prepared: what was there is removed, a link is not followed.

@@ -25,8 +25,11 @@ use crate::{
     },
 };
 
-/// How often the log and the mark of the end are looked at: little enough that nobody sees a delay.
+/// How often the mark of the end is looked at, and the log that nothing was sent of for a while: little enough that nobody sees a
+/// delay.
 const TICK: Duration = Duration::from_millis(15);
+/// How often the log is sent at most: each time is a commit, and an engine writes many lines at once that people read later.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
 /// How often state is uploaded at most while an apply is at work.
 const STATE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the supervisor's life is checked.
@@ -109,14 +112,16 @@ impl Follower {
 
     /// Follows until the end. The log and the last snapshot are acknowledged when this returns.
     pub(crate) async fn follow(&mut self) -> Result<End, ControlError> {
-        let (mut life, mut state) = (Instant::now(), Instant::now());
+        let (mut life, mut state, mut log) = (Instant::now(), Instant::now(), Instant::now());
         let directives = tokio::spawn(obey(self.control.clone(), self.ticket.clone(), self.spool.clone()));
         let _stop = AbortOnDrop(directives);
         let end = loop {
             if let Some(done) = handle::done(&self.spool) {
                 break End::Done(done);
             }
-            self.send_log(false).await?;
+            if log.elapsed() >= LOG_INTERVAL && self.send_log(false).await? {
+                log = Instant::now();
+            }
             if state.elapsed() >= STATE_INTERVAL {
                 self.send_state().await?;
                 state = Instant::now();
@@ -144,15 +149,16 @@ impl Follower {
         self.send_state().await
     }
 
-    async fn send_log(&mut self, is_end: bool) -> Result<(), ControlError> {
+    /// Sends what is new of the log, and says whether anything was.
+    async fn send_log(&mut self, is_end: bool) -> Result<bool, ControlError> {
         let text = Bytes::from(self.log.more(is_end));
         if text.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let offset = self.log.sent;
         until_acknowledged(|| self.control.append_log(&self.ticket, offset, text.clone())).await?;
         self.log.sent += text.len() as u64;
-        Ok(())
+        Ok(true)
     }
 
     async fn send_state(&mut self) -> Result<(), ControlError> {

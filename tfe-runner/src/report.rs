@@ -3,7 +3,6 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
 use serde_json::Value;
 use tfe_core::{
     plan::{self, ApplyProgress, Summary},
@@ -91,7 +90,7 @@ pub(crate) async fn outcome(
         Phase::Apply => Ok(Outcome::Applied { summary: progress.summary() }),
         Phase::Plan => match documents(assignment, paths) {
             Ok((summary, documents)) => {
-                upload(control, ticket, documents).await?;
+                until_acknowledged(|| control.save_artifacts(ticket, &documents)).await?;
                 Ok(Outcome::Planned { summary })
             }
             Err(error) => Ok(failed(format!("the plan's documents cannot be read: {error}; start a new run"))),
@@ -150,17 +149,6 @@ fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec
         }
     }
     Ok((plan::summary(&document), documents))
-}
-
-async fn upload(control: &Arc<dyn Control>, ticket: &Ticket, documents: Vec<(ArtifactKind, Bytes)>) -> Result<(), ControlError> {
-    let uploads = documents.into_iter().map(|(kind, content)| async move {
-        until_acknowledged(|| {
-            let content = stream::iter([Ok(content.clone())]).boxed();
-            control.save_artifact(ticket, kind, content)
-        })
-        .await
-    });
-    futures::future::try_join_all(uploads).await.map(drop)
 }
 
 fn verb(step: StepName) -> &'static str {

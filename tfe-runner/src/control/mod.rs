@@ -7,11 +7,14 @@ use std::{fmt::Debug, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{StreamExt, future::try_join_all, stream, stream::BoxStream};
 use tfe_core::{id::Id, job::Job, run::Run};
 
 pub use self::http::{HttpControl, HttpControlError};
-use crate::job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo};
+use crate::{
+    job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
+    retry::until_acknowledged,
+};
 
 /// A stream of bytes that may fail on the way.
 pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
@@ -78,6 +81,15 @@ pub trait Control: Debug + Send + Sync + 'static {
 
     /// Stores an artifact; the last one of a kind counts.
     async fn save_artifact(&self, ticket: &Ticket, kind: ArtifactKind, content: ByteStream) -> Result<(), ControlError>;
+
+    /// Stores several artifacts, each as [`save_artifact`](Self::save_artifact) does. Where that can be one step, it is.
+    async fn save_artifacts(&self, ticket: &Ticket, artifacts: &[(ArtifactKind, Bytes)]) -> Result<(), ControlError> {
+        let saves = artifacts.iter().map(|(kind, content)| {
+            // One at a time is sent again, since each may be large.
+            until_acknowledged(move || self.save_artifact(ticket, *kind, stream::iter([Ok(content.clone())]).boxed()))
+        });
+        try_join_all(saves).await.map(drop)
+    }
 
     /// How many bytes of this phase's log are stored.
     async fn log_length(&self, ticket: &Ticket) -> Result<u64, ControlError>;

@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     artifacts,
-    files::write_durably,
+    files::{write_durably, write_whole},
     isolation::{Executor, Launch},
 };
 
@@ -221,9 +221,10 @@ impl<'i> Supervision<'i> {
         }
     }
 
+    /// For whoever comes after this process; no process outlives the machine, so the disk need not have it.
     fn record_engines(&self) -> io::Result<()> {
         let processes = self.running.iter().filter_map(|running| Engine::of(running.pid.as_raw())).collect();
-        write_durably(&self.instructions.spool.join(ENGINES), &serde_json::to_vec(&Engines { processes })?)
+        write_whole(&self.instructions.spool.join(ENGINES), &serde_json::to_vec(&Engines { processes })?)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, future::try_join_all, stream};
 use tfe_core::{
     agent::FLEET,
     blob::Blob,
@@ -177,6 +177,22 @@ impl LocalControl {
         Ok(self.app.blobs.read(&blob, None).await.map_err(unavailable)?.boxed())
     }
 
+    async fn put(&self, kind: ArtifactKind, content: ByteStream) -> Result<(ArtifactKind, Blob), ControlError> {
+        let id = self.app.new_id::<Blob>();
+        let blob = self.app.blobs.put(id, self.app.now(), content, MAX_ARTIFACT_BYTES).await.map_err(|error| refused(error.into()))?;
+        Ok((kind, blob))
+    }
+
+    async fn note_artifacts(&self, ticket: &Ticket, stored: &[(ArtifactKind, Blob)]) -> Result<(), ControlError> {
+        self.commit(ticket, |held| {
+            let mut run = held.run.record.clone();
+            run.artifacts.extend(stored.iter().map(|(kind, blob)| (kind.as_str().to_owned(), blob.id.clone())));
+            let batch = stored.iter().fold(Batch::new().check(&held.job), |batch, (_, blob)| batch.insert(blob));
+            batch.update(&held.run, &run)
+        })
+        .await
+    }
+
     async fn end(&self, ticket: &Ticket, outcome: &Outcome) -> Result<Option<Run>, ControlError> {
         let held = self.held(ticket).await?;
         let event = Event::Ended(result(outcome));
@@ -289,14 +305,16 @@ impl Control for LocalControl {
 
     async fn save_artifact(&self, ticket: &Ticket, kind: ArtifactKind, content: ByteStream) -> Result<(), ControlError> {
         self.held(ticket).await?;
-        let id = self.app.new_id::<Blob>();
-        let blob = self.app.blobs.put(id, self.app.now(), content, MAX_ARTIFACT_BYTES).await.map_err(|error| refused(error.into()))?;
-        self.commit(ticket, |held| {
-            let mut run = held.run.record.clone();
-            run.artifacts.insert(kind.as_str().to_owned(), blob.id.clone());
-            Batch::new().check(&held.job).insert(&blob).update(&held.run, &run)
-        })
-        .await
+        let stored = self.put(kind, content).await?;
+        self.note_artifacts(ticket, &[stored]).await
+    }
+
+    /// In one commit: several would each find that another one has changed the run.
+    async fn save_artifacts(&self, ticket: &Ticket, artifacts: &[(ArtifactKind, Bytes)]) -> Result<(), ControlError> {
+        self.held(ticket).await?;
+        let puts = artifacts.iter().map(|(kind, content)| self.put(*kind, stream::iter([Ok(content.clone())]).boxed()));
+        let stored = try_join_all(puts).await?;
+        self.note_artifacts(ticket, &stored).await
     }
 
     async fn log_length(&self, ticket: &Ticket) -> Result<u64, ControlError> {
