@@ -20,14 +20,17 @@ pub struct RecentLog {
     lines: Mutex<VecDeque<String>>,
 }
 
-/// One event on its way into the log.
+/// One event on its way into the log, which it reaches when this is dropped.
 #[derive(Debug)]
-pub struct Entry<'l>(&'l RecentLog);
+pub struct Entry<'l> {
+    log: &'l RecentLog,
+    text: Vec<u8>,
+}
 
 impl RecentLog {
     /// A writer for one event.
     pub fn entry(&self) -> Entry<'_> {
-        Entry(self)
+        Entry { log: self, text: Vec::new() }
     }
 
     /// What is kept, oldest first.
@@ -42,18 +45,24 @@ impl RecentLog {
 
 impl io::Write for Entry<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut lines = self.0.lines();
-        for line in String::from_utf8_lossy(bytes).lines() {
-            if lines.len() == MAX_LINES {
-                lines.pop_front();
-            }
-            lines.push_back(line.chars().take(MAX_LINE_BYTES).collect());
-        }
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        let mut lines = self.log.lines();
+        for line in String::from_utf8_lossy(&self.text).lines() {
+            if lines.len() == MAX_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line.chars().take(MAX_LINE_BYTES).collect());
+        }
     }
 }
 

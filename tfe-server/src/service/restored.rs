@@ -19,7 +19,7 @@ const PAGE: u64 = 500;
 
 /// The restore that this installation comes from, if any.
 pub(crate) async fn restoration(app: &App) -> Result<Option<Restoration>, ApiError> {
-    Ok(installation(app).await?.record.restoration)
+    Ok(installation(app).await?.and_then(|installation| installation.restoration))
 }
 
 /// Lets runs apply by themselves again.
@@ -32,14 +32,14 @@ pub(crate) async fn resume(app: &App) -> Result<Option<Restoration>, ApiError> {
 pub(crate) async fn pause(app: &App) -> Result<Option<String>, ApiError> {
     let reason = "automatic applies are paused since this installation was restored; confirm this run, or resume them all with: \
                   tfe admin restoration --resume";
-    Ok(installation(app).await?.applies_paused().then(|| reason.to_owned()))
+    Ok(is_paused(app).await?.then(|| reason.to_owned()))
 }
 
 /// The run, not to be applied by itself if that is paused.
 pub(crate) async fn held(app: &App, run: &Versioned<Run>, event: &Event) -> Result<Run, ApiError> {
     let mut held = run.record.clone();
     let would_go_on = matches!(event, Event::Ended(PhaseResult::Finished(_))) && run.status == Status::Planning;
-    if would_go_on && held.options.auto_apply && installation(app).await?.applies_paused() {
+    if would_go_on && held.options.auto_apply && is_paused(app).await? {
         tracing::info!(run = %run.id, "automatic applies are paused since the restore; the run waits for a person");
         held.options.auto_apply = false;
     }
@@ -100,8 +100,13 @@ async fn forget<T: tfe_core::record::Record>(app: &App) -> Result<(), ApiError> 
     }
 }
 
-async fn installation(app: &App) -> Result<Versioned<Installation>, ApiError> {
-    app.store.find::<Installation>(Installation::only_id().as_str()).await?.ok_or(ApiError::NotFound)
+async fn is_paused(app: &App) -> Result<bool, ApiError> {
+    Ok(installation(app).await?.is_some_and(|installation| installation.applies_paused()))
+}
+
+/// None where an embedder made none, who then restores nothing either.
+async fn installation(app: &App) -> Result<Option<Installation>, ApiError> {
+    Ok(app.store.find::<Installation>(Installation::only_id().as_str()).await?.map(Versioned::into_record))
 }
 
 async fn change(app: &App, change: impl Fn(&mut Restoration) + Send + Sync) -> Result<(), ApiError> {
