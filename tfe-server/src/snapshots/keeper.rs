@@ -79,9 +79,12 @@ impl Keeper {
         if has_gap || settings.schedule.is_due(known.taken_at, now) {
             let manifest = self.holding(self.snapshots.create(&mut |_, _| {})).await?;
             tracing::info!(snapshot = manifest.id, records = manifest.records, blobs = manifest.blobs, "a snapshot was taken");
-            let pruned = self.holding(self.snapshots.prune()).await?;
-            if !pruned.snapshots.is_empty() {
-                tracing::info!(snapshots = pruned.snapshots.len(), objects = pruned.objects, "snapshots were removed");
+            match self.holding(self.snapshots.prune()).await {
+                Ok(pruned) if pruned.snapshots.is_empty() => {}
+                Ok(pruned) => tracing::info!(snapshots = pruned.snapshots.len(), objects = pruned.objects, "snapshots were removed"),
+                // The next snapshot is the next chance.
+                Err(SnapshotError::Busy(reason)) => tracing::info!(reason, "no snapshots were removed"),
+                Err(error) => return Err(error),
             }
             return Ok(true);
         }

@@ -30,7 +30,7 @@ pub struct JournaledStore {
     kinds: Vec<&'static Kind>,
     clock: Arc<dyn Clock>,
     /// Held during a commit, so that numbers follow commits.
-    order: tokio::sync::Mutex<()>,
+    order: Arc<tokio::sync::Mutex<()>>,
     shared: Arc<Shared>,
 }
 
@@ -78,7 +78,7 @@ impl JournaledStore {
     pub fn new(inner: Arc<dyn Store>, kinds: Vec<&'static Kind>, clock: Arc<dyn Clock>, stream: String) -> Self {
         let queue = Mutex::new(Queue { started_at: clock.now(), ..Queue::default() });
         let shared = Arc::new(Shared { stream, news: Notify::new(), queue });
-        Self { inner, kinds, clock, order: tokio::sync::Mutex::new(()), shared }
+        Self { inner, kinds, clock, order: Arc::default(), shared }
     }
 
     /// How the journal is now.
@@ -117,15 +117,22 @@ impl Store for JournaledStore {
         let is_kept = |kind: &Kind| is_moved(kind) && self.kinds.iter().any(|kept| kept.name == kind.name);
         let is_noted = |write: &&Write| !matches!(write, Write::Check { .. }) && is_kept(write.kind());
         let writes: Vec<Write> = batch.writes().iter().filter(is_noted).cloned().collect();
-        let _order = self.order.lock().await;
-        // From here on the caller may go away, and what was begun must still be noted.
-        let mut doubt = Doubt { shared: &self.shared, at: self.clock.now(), is_armed: !writes.is_empty() };
-        let result = self.inner.commit(batch).await;
-        doubt.is_armed &= matches!(result, Err(Error::Unavailable(_) | Error::Full(_)));
-        if result.is_ok() && !writes.is_empty() {
-            self.shared.note(self.clock.now(), writes);
+        if writes.is_empty() {
+            return self.inner.commit(batch).await;
         }
-        result
+        let (inner, order, shared, clock) = (self.inner.clone(), self.order.clone(), self.shared.clone(), self.clock.clone());
+        // A task of its own: whoever asked may go away in the middle, and what was begun must still be noted.
+        let committed = tokio::spawn(async move {
+            let _order = order.lock().await;
+            let result = inner.commit(batch).await;
+            match &result {
+                Ok(()) => shared.note(clock.now(), writes),
+                Err(Error::Unavailable(_) | Error::Full(_)) => shared.queue().leave_gap(clock.now()),
+                Err(_) => {}
+            }
+            result
+        });
+        committed.await.map_err(Error::unavailable)?
     }
 
     async fn view(&self) -> Result<Box<dyn View>> {
@@ -133,21 +140,6 @@ impl Store for JournaledStore {
         let inner = self.inner.view().await?;
         let position = JournalPosition { stream: self.shared.stream.clone(), next: self.shared.queue().next };
         Ok(Box::new(PlacedView { inner, position }))
-    }
-}
-
-/// Leaves a gap when it is dropped before the outcome of a commit is known.
-struct Doubt<'a> {
-    shared: &'a Shared,
-    at: Timestamp,
-    is_armed: bool,
-}
-
-impl Drop for Doubt<'_> {
-    fn drop(&mut self) {
-        if self.is_armed {
-            self.shared.queue().leave_gap(self.at);
-        }
     }
 }
 

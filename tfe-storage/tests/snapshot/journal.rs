@@ -114,6 +114,26 @@ async fn a_snapshot_taken_between_commits_and_shipping_loses_and_doubles_nothing
 }
 
 #[tokio::test]
+async fn a_commit_whose_caller_goes_away_is_noted() {
+    let journaled = Journaled::start().await;
+    journaled.take().await;
+    let shelf = tfe_storage::testing::kinds::shelf("abandoned");
+    {
+        let commit = journaled.place.store.commit(Batch::new().insert(&shelf));
+        let mut commit = std::pin::pin!(commit);
+        assert!(futures::poll!(&mut commit).is_pending());
+    }
+    while journaled.place.store.find::<Shelf>("abandoned").await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    journaled.ship().await;
+    assert!(!journaled.store.health().needs_snapshot);
+    let target = empty();
+    bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await);
+}
+
+#[tokio::test]
 async fn what_is_damaged_ends_the_journal_and_what_came_before_counts() {
     let journaled = Journaled::start().await;
     journaled.take().await;
