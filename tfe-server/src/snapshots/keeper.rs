@@ -23,13 +23,14 @@ pub async fn run(app: App, snapshots: Snapshots, shutdown: CancellationToken) {
     let shipping = tokio::spawn(ship(snapshots.clone(), shutdown.clone()));
     let mut keeper = Keeper { app, snapshots, not_before: Timestamp::default(), verified_at: None, is_known: false };
     while !shutdown.is_cancelled() {
+        keeper.look(&shutdown).await;
         tokio::select! {
             () = shutdown.cancelled() => break,
             () = tokio::time::sleep(TICK) => {}
         }
-        keeper.look(&shutdown).await;
     }
     let _ = shipping.await;
+    keeper.end().await;
 }
 
 struct Keeper {
@@ -62,6 +63,17 @@ impl Keeper {
                 tracing::error!(error = chain(&error), "snapshots do not work; trying again in a minute");
                 self.snapshots.standing().error = Some(error.to_string());
                 self.not_before = now.plus_seconds(RETRY_SECONDS);
+            }
+        }
+    }
+
+    /// Takes a last snapshot if nothing else protects what was committed.
+    async fn end(&self) {
+        if self.snapshots.journal().is_some_and(|journal| journal.needs_snapshot) {
+            match tokio::time::timeout(LAST_WORDS, self.snapshots.create(&mut |_, _| {})).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => tracing::error!(error = chain(&error), "what was committed last is in no snapshot"),
+                Err(_) => tracing::error!("what was committed last is in no snapshot: there was no time for one"),
             }
         }
     }

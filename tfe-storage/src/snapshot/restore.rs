@@ -104,7 +104,8 @@ pub(super) async fn restore_with(
         }
     }
     if passed_over.is_empty() {
-        return Err(SnapshotError::NoSnapshot("that is old enough".to_owned()));
+        let none = || SnapshotError::NoSnapshot("that is old enough".to_owned());
+        return Err(if *choice == Choice::Newest { SnapshotError::NoRepository } else { none() });
     }
     let parts = passed_over.into_iter().map(|(id, why)| (format!("snapshots/{id}"), why)).collect();
     Err(Damage { parts }.into())
