@@ -56,7 +56,10 @@ pub(crate) async fn server(configuration: &Configuration, lock: DirectoryLock) -
 
 /// Restores the newest snapshot where there is no data, and prepares to take new ones.
 async fn with_snapshots(configuration: &Configuration, backends: Backends, node: &str) -> Result<(Backends, Option<Snapshots>), Failure> {
-    let Some(settings) = &configuration.snapshots else { return Ok((backends, None)) };
+    let settings = &configuration.snapshots;
+    if settings.objects.is_none() {
+        return Ok((backends, None));
+    }
     let place =
         |backends: &Backends| Place { store: backends.store.clone(), objects: backends.objects.clone(), vault: backends.vault.clone() };
     if settings.restore_on_boot {

@@ -22,7 +22,6 @@ use tfe_runner::tools::ToolSettings;
 pub use self::{
     settings::{Form, SETTINGS, Setting},
     show::{Shown, default_file},
-    snapshots::place as snapshot_place,
     sources::{Source, Sources},
 };
 
@@ -61,8 +60,8 @@ pub struct Configuration {
     pub workers: Workers,
     /// Who may create the first administrator.
     pub initial_admin: crate::InitialAdmin,
-    /// Snapshots; none for no snapshots.
-    pub snapshots: Option<SnapshotSettings>,
+    /// Snapshots.
+    pub snapshots: SnapshotSettings,
     /// The settings that are not the default, with secrets, as a configuration file.
     pub file: Secret,
     /// Where metrics are served; none for nowhere.
@@ -194,8 +193,10 @@ pub struct Workers {
 /// Where snapshots are kept, and when they are taken, tried and removed.
 #[derive(Debug, Clone)]
 pub struct SnapshotSettings {
-    /// Where, as [`tfe_storage::open_objects`] takes it.
-    pub objects: Objects,
+    /// Where; none for no snapshots.
+    pub objects: Option<Objects>,
+    /// The key for the bucket and its secret, if they are not those of the object store of blobs.
+    pub key: Option<(Secret, Secret)>,
     /// What seals them; none for the external vault.
     pub password: Option<Secret>,
     /// When they are taken.

@@ -43,9 +43,8 @@ pub(super) fn read(gathered: Gathered) -> Result<Configuration, Mistakes> {
     let snapshots = snapshots::snapshots(reader, objects.as_ref(), vault.is_some());
     let log = reader.text("log.filter").unwrap_or_default();
     let Gathered { mistakes, warnings, .. } = std::mem::take(&mut reader.gathered);
-    if !mistakes.is_empty() {
-        return Err(Mistakes(mistakes));
-    }
+    // A schedule that is none is a mistake.
+    let Some(snapshots) = snapshots.filter(|_| mistakes.is_empty()) else { return Err(Mistakes(mistakes)) };
     let is_external = mode != Mode::Demo;
     let (database, objects, vault) = (database.filter(|_| is_external), objects.filter(|_| is_external), vault.filter(|_| is_external));
     Ok(Configuration {

@@ -6,9 +6,9 @@ use tfe_core::{
     secret::Secret,
 };
 
-use super::{Objects, SnapshotSettings, reader::Reader};
+use super::{Configuration, Objects, SnapshotSettings, reader::Reader};
 
-/// None if there is no place for snapshots. `storage` is the object store of blobs.
+/// `storage` is the object store of blobs. None if a schedule is none.
 pub(super) fn snapshots(reader: &mut Reader, storage: Option<&Objects>, has_vault: bool) -> Option<SnapshotSettings> {
     let (url, password) = (reader.text("snapshots.url"), reader.secret("snapshots.password"));
     reader.require(
@@ -28,13 +28,21 @@ pub(super) fn snapshots(reader: &mut Reader, storage: Option<&Objects>, has_vaul
         monthly: count("snapshots.keep_monthly"),
     };
     let (continuous, restore_on_boot) = (reader.switch("snapshots.continuous"), reader.switch("snapshots.restore_on_boot"));
-    let objects = place(&url?, storage, key.zip(secret));
-    Some(SnapshotSettings { objects, password, schedule: schedule?, drill: drill?, retention, continuous, restore_on_boot })
+    let key = key.zip(secret);
+    let objects = url.map(|url| place(&url, storage, key.as_ref()));
+    Some(SnapshotSettings { objects, key, password, schedule: schedule?, drill: drill?, retention, continuous, restore_on_boot })
+}
+
+impl Configuration {
+    /// Where snapshots at an address are.
+    pub fn snapshots_at(&self, url: &str) -> Objects {
+        place(url, self.objects.as_ref(), self.snapshots.key.as_ref())
+    }
 }
 
 /// A place for snapshots: a URL, or a directory. What it takes to reach a bucket is taken from the object store of blobs, if
 /// that is of the same kind.
-pub fn place(url: &str, storage: Option<&Objects>, key: Option<(Secret, Secret)>) -> Objects {
+fn place(url: &str, storage: Option<&Objects>, key: Option<&(Secret, Secret)>) -> Objects {
     let Some((scheme, _)) = url.split_once("://") else {
         let path = std::path::absolute(url).unwrap_or_else(|_| url.into());
         return Objects { url: format!("file://{}", path.display()), options: Vec::new() };
@@ -43,7 +51,7 @@ pub fn place(url: &str, storage: Option<&Objects>, key: Option<(Secret, Secret)>
     let mut options = storage.filter(is_alike).map(|storage| storage.options.clone()).unwrap_or_default();
     if let Some((key, secret)) = key {
         options.retain(|(name, _)| name != "access_key_id" && name != "secret_access_key");
-        options.extend([("access_key_id".to_owned(), key), ("secret_access_key".to_owned(), secret)]);
+        options.extend([("access_key_id".to_owned(), key.clone()), ("secret_access_key".to_owned(), secret.clone())]);
     }
     Objects { url: url.to_owned(), options }
 }

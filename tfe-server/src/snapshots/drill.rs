@@ -55,7 +55,7 @@ pub async fn drill(repository: &Repository, choice: &Choice, progress: SnapshotP
     let store = open_store(&format!("sqlite:{}", scratch.path().join("records.sqlite").display()), KINDS).await?;
     let vault = MemoryVault::new().map_err(SnapshotError::Secret)?;
     let place = Place { store: store.clone(), objects: open_objects("memory:", &[])?, vault: std::sync::Arc::new(vault) };
-    let restored = verify(repository, &place, &kinds(), choice, progress).await?.restored;
+    let restored = verify(repository, &place, &kinds(), choice, progress).await?;
     if let Some(cut) = restored.journal_cut {
         return Err(SnapshotError::Inconsistent(format!("the journal after it does not lead to its end: {cut}")));
     }

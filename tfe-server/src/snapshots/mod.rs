@@ -8,8 +8,10 @@ mod restore;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use object_store::ObjectStore;
 use tfe_core::{KINDS, agent::AGENTS, duty::DUTIES, node::NODES, record::Kind, secret::Secret, time::Clock, time::Timestamp};
 use tfe_storage::{
+    Vault,
     migrate::Place,
     open_objects,
     snapshot::{
@@ -24,7 +26,7 @@ pub use self::{
     restore::{RestoreOnBoot, restore, restore_on_boot},
 };
 use crate::{
-    configuration::{Configuration, Objects, SnapshotSettings, snapshot_place},
+    configuration::{Configuration, Objects, SnapshotSettings},
     system::SystemClock,
 };
 
@@ -62,17 +64,18 @@ pub fn kinds() -> Vec<&'static Kind> {
 }
 
 impl Snapshots {
-    /// Those of the configuration, of the installation in `place`. `journal` is its store, if that notes what is committed.
+    /// Those of the configuration, of the installation in `place`; none if there is no place for them. `journal` is its store, if that notes what is committed.
     pub fn new(configuration: &Configuration, place: Place, journal: Option<Arc<JournaledStore>>) -> Option<Self> {
-        let settings = configuration.snapshots.clone()?;
-        let secret = secret(&settings, &place);
+        let settings = configuration.snapshots.clone();
+        settings.objects.as_ref()?;
+        let secret = secret(&settings, &place.vault);
         let (configuration, standing) = (configuration.file.clone(), Mutex::default());
         Some(Self(Arc::new(Parts { place, journal, settings, secret, configuration, standing, turn: tokio::sync::Mutex::new(()) })))
     }
 
     /// Where they are kept, made if it is missing.
     pub async fn repository(&self) -> Result<Repository, SnapshotError> {
-        Repository::open_or_create(self.objects()?, &self.0.secret).await
+        Repository::open_or_create(objects(&self.0.settings)?, &self.0.secret).await
     }
 
     /// Takes one now.
@@ -129,11 +132,6 @@ impl Snapshots {
         }
     }
 
-    fn objects(&self) -> Result<Arc<dyn object_store::ObjectStore>, SnapshotError> {
-        let Objects { url, options } = &self.0.settings.objects;
-        Ok(open_objects(url, options)?)
-    }
-
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,14 +144,15 @@ pub fn kept(retention: &tfe_core::retention::Retention, all: &[(String, Timestam
 }
 
 /// What opens snapshots: the password, or the vault of the installation if it has no keyring of its own.
-pub fn secret(settings: &SnapshotSettings, place: &Place) -> RepositorySecret {
+pub fn secret(settings: &SnapshotSettings, vault: &Arc<dyn Vault>) -> RepositorySecret {
     match &settings.password {
         Some(password) => RepositorySecret::Password(password.clone()),
-        None => RepositorySecret::Vault(place.vault.clone()),
+        None => RepositorySecret::Vault(vault.clone()),
     }
 }
 
-/// Where snapshots at an address are: of a flag, or of the configuration.
-pub fn at(address: &str, configuration: &Configuration) -> Objects {
-    snapshot_place(address, configuration.objects.as_ref(), None)
+/// Where the configured snapshots are.
+fn objects(settings: &SnapshotSettings) -> Result<Arc<dyn ObjectStore>, SnapshotError> {
+    let Objects { url, options } = settings.objects.as_ref().ok_or(SnapshotError::NoRepository)?;
+    Ok(open_objects(url, options)?)
 }

@@ -10,17 +10,12 @@ use tfe_core::{
 use tfe_storage::{
     StoreExt, Versioned,
     migrate::Place,
-    open_objects,
     snapshot::{self, Choice, Repository, Restored, SnapshotError, SnapshotProgress},
 };
 use tokio::time::Instant;
 
-use super::{kinds, secret};
-use crate::{
-    configuration::{Objects, SnapshotSettings},
-    service::duties,
-    system::SystemClock,
-};
+use super::{kinds, objects, secret};
+use crate::{configuration::SnapshotSettings, service::duties, system::SystemClock};
 
 /// The duty of the one who restores, of several that start at once.
 const DUTY: &str = "restore";
@@ -80,8 +75,7 @@ pub async fn restore_on_boot(
             Some(_) if !is_restored_now => return Ok(RestoreOnBoot::Present),
             _ => {}
         }
-        let Objects { url, options } = &settings.objects;
-        let repository = match Repository::open(open_objects(url, options)?, &secret(settings, place)).await {
+        let repository = match Repository::open(objects(settings)?, &secret(settings, &place.vault)).await {
             Err(SnapshotError::NoRepository) => return Ok(RestoreOnBoot::Nothing),
             repository => repository?,
         };
@@ -89,7 +83,7 @@ pub async fn restore_on_boot(
             return Ok(RestoreOnBoot::Nothing);
         }
         if let Some(turn) = duties::take(&*place.store, DUTY, name, begun, SystemClock.now()).await? {
-            return alone(&repository, place, turn, progress).await;
+            return restore_in_turn(&repository, place, turn, progress).await;
         }
         if Instant::now() >= deadline {
             return Err(SnapshotError::Busy("another node restores a snapshot"));
@@ -100,7 +94,7 @@ pub async fn restore_on_boot(
 }
 
 /// Restores while the turn is kept. Who loses it stops at once, since another one has begun.
-async fn alone(
+async fn restore_in_turn(
     repository: &Repository,
     place: &Place,
     turn: Versioned<Duty>,

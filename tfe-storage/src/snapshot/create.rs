@@ -114,7 +114,7 @@ async fn marked(
             continue;
         }
         let configuration = match options.configuration {
-            Some(text) => Some(repository.write_chunk(text, |_| false).await?),
+            Some(text) => Some(repository.write_chunk(text, |chunk| known.has(&chunk.path(), chunk.bytes)).await?),
             None => None,
         };
         return publish(repository, taken, configuration, options.program, now).await;

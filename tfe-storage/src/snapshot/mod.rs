@@ -49,7 +49,7 @@ pub use self::{
     restore::{Choice, Restored, restore},
     shipper::Shipper,
     target::finish,
-    verify::{Verified, verify},
+    verify::verify,
 };
 
 /// What is being done, for those who watch.

@@ -8,14 +8,7 @@ use super::{
 };
 use crate::migrate::Place;
 
-/// What was proved.
-#[derive(Debug)]
-pub struct Verified {
-    /// What a restore would give.
-    pub restored: Restored,
-}
-
-/// Restores into scratch space, whose store keeps every reference and uniqueness, and reads every blob to its end, compared with
+/// What a restore would give: restores into scratch space, whose store keeps every reference and uniqueness, and reads every blob to its end, compared with
 /// the digest in its record. Only the scratch records are written; the caller looks at them further and drops them. The newest
 /// snapshot must be good itself: none is passed over.
 pub async fn verify(
@@ -24,10 +17,10 @@ pub async fn verify(
     kinds: &[&'static Kind],
     choice: &Choice,
     progress: SnapshotProgress<'_>,
-) -> Result<Verified, SnapshotError> {
+) -> Result<Restored, SnapshotError> {
     let restored = restore_with(repository, scratch, kinds, choice, Objects::Checked, progress).await?;
     match restored.passed_over.first() {
-        None => Ok(Verified { restored }),
+        None => Ok(restored),
         Some((id, why)) => Err(super::Damage::one(format!("snapshots/{id}"), why.clone()).into()),
     }
 }

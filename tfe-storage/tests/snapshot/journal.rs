@@ -173,16 +173,12 @@ async fn a_commit_of_which_nobody_knows_asks_for_a_snapshot() {
     add_blob(&journaled.place, 2, 10).await;
     journaled.ship().await;
     let target = empty();
-    let restored = snapshot_alone(&journaled, &target).await;
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
     assert!(restored.journal_cut.is_some(), "the doubtful commit is a gap: {restored:?}");
     journaled.take().await;
     assert!(!journaled.store.health().needs_snapshot);
     let target = empty();
-    snapshot_alone(&journaled, &target).await;
+    bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
     assert!(target.store.find::<Shelf>("doubtful").await.unwrap().is_some());
     assert!(target.store.find::<Shelf>("of-2").await.unwrap().is_some());
-}
-
-async fn snapshot_alone(journaled: &Journaled, target: &Place) -> tfe_storage::snapshot::Restored {
-    bring(&journaled.repository, target, &Choice::Newest).await.unwrap()
 }

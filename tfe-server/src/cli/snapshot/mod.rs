@@ -113,7 +113,7 @@ async fn create(to: Option<&str>, options: SnapshotOptions) -> Result<ExitCode, 
     let configuration = options.serve.read(&[]).await?;
     let backends = Backends::open_shared(&configuration).await?;
     let place = place::of(&backends);
-    let secret = place::secret(&configuration, &place)?;
+    let secret = place::secret(&configuration, &place.vault)?;
     let repository = Repository::open_or_create(place::objects(to, &configuration)?, &secret).await?;
     let mut shown = Shown::new();
     let create = CreateOptions {
@@ -179,7 +179,7 @@ async fn verify(id: Option<String>, from: From) -> Result<ExitCode, Failure> {
 
 async fn prune(keep: Keep, from: From) -> Result<ExitCode, Failure> {
     let configuration = from.options.serve.read(&[]).await?;
-    let chosen = configuration.snapshots.as_ref().map(|snapshots| snapshots.retention).unwrap_or_default();
+    let chosen = configuration.snapshots.retention;
     let retention = Retention {
         hourly: keep.keep_hourly.unwrap_or(chosen.hourly),
         daily: keep.keep_daily.unwrap_or(chosen.daily),

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use tfe_core::time::Timestamp;
 use tfe_server::{Backends, configuration::Configuration, snapshots};
-use tfe_storage::snapshot::{Choice, Restored};
+use tfe_storage::snapshot::{Choice, Repository, Restored};
 
 use super::{From, place, said};
 use crate::cli::{Failure, progress::Shown};
@@ -46,7 +46,8 @@ pub(crate) async fn restore(options: RestoreOptions) -> Result<ExitCode, Failure
     let configuration = options.from.options.serve.read(&[]).await?;
     let backends = Backends::open(&configuration).await?;
     let place = place::of(&backends);
-    let repository = options.from.open(&configuration, &place).await?;
+    let secret = place::secret(&configuration, &place.vault)?;
+    let repository = Repository::open(place::objects(options.from.from.as_deref(), &configuration)?, &secret).await?;
     let mut shown = Shown::new();
     let restored = snapshots::restore(&repository, &place, &choice, &mut shown.snapshot()).await;
     shown.end();
