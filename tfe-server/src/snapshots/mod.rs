@@ -100,6 +100,18 @@ impl Snapshots {
         self.repository().await?.list().await
     }
 
+    /// Notes the moment of the newest that can be read, whoever took it.
+    pub(crate) async fn look_for_newest(&self) -> Result<(), SnapshotError> {
+        let repository = self.repository().await?;
+        for id in repository.ids().await? {
+            if let Ok(manifest) = repository.manifest(&id).await {
+                self.standing().taken_at = Some(manifest.created_at);
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Restores one into scratch space and looks at everything.
     pub async fn verify(&self, choice: &Choice, progress: SnapshotProgress<'_>) -> Result<Drilled, SnapshotError> {
         let drilled = drill(&self.repository().await?, choice, progress).await?;
