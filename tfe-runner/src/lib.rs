@@ -15,6 +15,7 @@ pub mod archive;
 mod artifacts;
 mod config;
 pub mod control;
+mod environment;
 mod files;
 mod follow;
 mod handle;

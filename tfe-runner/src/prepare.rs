@@ -16,9 +16,10 @@ use crate::{
     archive::{self, ArchiveError},
     config::{Courier, Letter, RunnerConfig},
     control::{Control, ControlError, Ticket},
+    environment,
     files::{private_directory, remove_tree, write_fresh},
     isolation::{
-        Isolation, Setting,
+        Isolation,
         of_run::{self, Ground, IsolationError, of_run},
     },
     job::{ArtifactKind, Assignment, PlanOptions, Spec, Variable},
@@ -32,8 +33,6 @@ use crate::{
     tools::{Platform, Program, ToolError, Tools},
 };
 
-/// Where engines and what they call are looked for; nothing of the server's own path.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The override that keeps the state here ends so; before it come as many `z` as it takes to be the last.
 const OVERRIDE_END: &str = "_override.tf";
 
@@ -300,7 +299,7 @@ fn instructions(
         limits: config.isolation.limits,
         timeout: Some(config.timeouts.of(assignment.phase)),
         directory,
-        environment: environment(assignment, paths),
+        environment: environment::of(assignment, paths, config.isolation.limits.memory_bytes),
         stages: init.into_iter().chain(stages).collect(),
         work: paths.work.clone(),
         data: paths.data(),
@@ -323,25 +322,6 @@ fn orphanage(config: &RunnerConfig, courier: &Courier, assignment: &Assignment) 
         courier: courier.command.clone(),
         letter: letter.into(),
     }
-}
-
-/// Everything that the engine can see of the world: the workspace's variables, and what it needs. What it needs wins.
-fn environment(assignment: &Assignment, paths: &Paths) -> Vec<Setting> {
-    let path = |path: PathBuf| path.to_string_lossy().into_owned();
-    let setting = |name: &str, value: String| Setting { name: name.to_owned(), value: value.into() };
-    let defaults = [setting("PATH", SEARCH_PATH.to_owned()), setting("LANG", "C.UTF-8".to_owned())];
-    let given = assignment.spec.environment.iter().map(|variable| Setting { name: variable.name.clone(), value: variable.value.clone() });
-    let needed = [
-        setting("HOME", path(paths.home())),
-        setting("TMPDIR", path(paths.temporary())),
-        setting("TF_DATA_DIR", path(paths.data())),
-        setting("TF_WORKSPACE", assignment.spec.workspace.clone()),
-        setting("TF_CLI_CONFIG_FILE", path(paths.cli_config())),
-        setting("TF_IN_AUTOMATION", "1".to_owned()),
-        setting("TF_INPUT", "0".to_owned()),
-        setting("CHECKPOINT_DISABLE", "1".to_owned()),
-    ];
-    defaults.into_iter().chain(given).chain(needed).collect()
 }
 
 /// The calls of the engine.

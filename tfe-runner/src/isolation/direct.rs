@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io,
     os::unix::process::CommandExt,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 use nix::{
@@ -13,7 +13,7 @@ use nix::{
     unistd::getppid,
 };
 
-use super::{Executor, Isolation, Launch, launcher};
+use super::{Executor, Isolation, Launch, Room, steps::Steps};
 
 /// Starts engines with the rights of the supervisor.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ impl Executor for Direct {
         "none"
     }
 
-    fn start(&self, launch: &Launch, output: File, errors: File) -> io::Result<Child> {
-        launcher::start(&self.supervisor, &Isolation::None, launch, output, errors)
+    fn open(&self, _errors: File) -> io::Result<Box<dyn Room>> {
+        Ok(Box::new(Steps::new(Isolation::None, &self.supervisor)))
     }
 }
 

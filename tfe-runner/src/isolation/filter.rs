@@ -1,11 +1,13 @@
-//! A filter in the kernel for what one user sends, made with `nft`: a table for each run, put in place and replaced in
-//! one step. It stays when the supervisor dies, as the engine may still be ending, and goes when the user is used again.
+//! A filter in the kernel for what one user sends, made with `nft`: a table for each user, put in place and replaced in
+//! one step. It stays between the jobs of the runs that have the user, and goes when no run has it.
 
 use std::{
     fmt::Write as _,
+    fs,
     io::{self, Write},
     path::Path,
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use super::{Network, doing};
@@ -13,14 +15,29 @@ use super::{Network, doing};
 /// Where `nft` is: a supervisor has no search path.
 const PROGRAMS: [&str; 4] = ["/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft"];
 
-/// Puts the filter of a user in place, whatever was there.
-pub(super) fn put(user: u32, network: &Network) -> io::Result<()> {
+/// How long a filter is taken to be there: names of what is allowed get other addresses, and a firewall that is loaded
+/// anew removes what it does not know. A busy runner starts many jobs meanwhile.
+const MAX_AGE: Duration = Duration::from_secs(10);
+
+/// Puts the filter of a user in place, whatever was there. Needs root and `nft`.
+pub fn put(user: u32, network: &Network) -> io::Result<()> {
     apply(&table(user, network))
 }
 
 /// Takes it away.
-pub(super) fn remove(user: u32) -> io::Result<()> {
+pub fn remove(user: u32) -> io::Result<()> {
     apply(&removed(user))
+}
+
+/// Sees to it that the filter of a user is in place; the note says which was put there last.
+pub(super) fn keep(user: u32, network: &Network, note: &Path) -> io::Result<()> {
+    let table = table(user, network);
+    let age = fs::metadata(note).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+    if age.is_some_and(|age| age < MAX_AGE) && fs::read_to_string(note).is_ok_and(|noted| noted == table) {
+        return Ok(());
+    }
+    apply(&table)?;
+    fs::write(note, table)
 }
 
 fn removed(user: u32) -> String {

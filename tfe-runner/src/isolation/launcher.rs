@@ -16,18 +16,23 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    },
     unistd::{Pid, close},
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Isolation, Launch, Level, Sandbox, confine, direct, enter, init, knock};
+use super::{Ended, Isolation, Launch, Sandbox, confine, direct, enter, init, knock};
 use crate::processes;
 
 /// The last of the three descriptors that every program has.
 const STANDARD_ERROR: RawFd = 2;
-/// The argument that chooses the launcher.
+/// The argument that chooses the launcher of one step.
 const LAUNCH: &str = "launch";
+/// The argument that chooses the launcher of a sandbox.
+pub(super) const ENCLOSE: &str = "enclose";
 /// The argument that chooses the end of all processes of a run's user.
 const END: &str = "end";
 /// The argument that chooses an attempt to reach a port.
@@ -42,13 +47,11 @@ const END_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a launcher is told.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Message {
+struct Message {
     /// The process whose end interrupts the engine.
-    pub(super) parent: i32,
-    /// The arguments that make this binary a supervisor, without its name.
-    pub(super) words: Vec<OsString>,
-    pub(super) isolation: Isolation,
-    pub(super) launch: Launch,
+    parent: i32,
+    isolation: Isolation,
+    launch: Launch,
 }
 
 /// Ends every process of a sandbox's user.
@@ -62,7 +65,7 @@ pub(super) fn end_user(supervisor: &[OsString], sandbox: &Sandbox) -> io::Result
 pub(super) fn start(supervisor: &[OsString], isolation: &Isolation, launch: &Launch, output: File, errors: File) -> io::Result<Child> {
     let (program, words) = supervisor.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let parent = i32::try_from(std::process::id()).map_err(io::Error::other)?;
-    let message = Message { parent, words: words.to_vec(), isolation: isolation.clone(), launch: launch.clone() };
+    let message = Message { parent, isolation: isolation.clone(), launch: launch.clone() };
     let mut command = Command::new(program);
     command.args(words).arg(LAUNCH).current_dir("/").env_clear().stdin(Stdio::piped()).stdout(output).stderr(errors).process_group(0);
     let mut child = command.spawn()?;
@@ -74,10 +77,29 @@ pub(super) fn start(supervisor: &[OsString], isolation: &Isolation, launch: &Lau
     }
 }
 
+/// The number of a process that was started.
+pub(super) fn pid(child: &Child) -> io::Result<Pid> {
+    i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)
+}
+
+/// Waits for the end of a child and leaves it to be collected, so that its number is still its own.
+pub(super) fn await_end(pid: Pid) -> Ended {
+    loop {
+        match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
+            Ok(WaitStatus::Exited(_, code)) => return Ended::Code(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ended::Signal(signal as i32),
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Somebody else has collected it, so nobody knows.
+            Err(_) => return Ended::Signal(Signal::SIGKILL as i32),
+        }
+    }
+}
+
 /// Does what a first argument asks for, if it is one of a launcher's.
 pub(crate) fn run(word: &OsStr, arguments: &mut dyn Iterator<Item = OsString>) -> Option<io::Result<ExitCode>> {
     match word.to_str()? {
         LAUNCH => Some(launch()),
+        ENCLOSE => Some(close_inherited().and_then(|()| enter::run())),
         END => Some(end(arguments)),
         KNOCK => Some(knock::run(arguments)),
         INIT => Some(init::run()),
@@ -90,16 +112,20 @@ fn launch() -> io::Result<ExitCode> {
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text)?;
     let message: Message = serde_json::from_slice(&text)?;
-    match &message.isolation {
-        Isolation::None => {
-            direct::end_with(message.parent)?;
-            Err(direct::become_program(&message.launch))
-        }
-        Isolation::Sandbox(sandbox) => match sandbox.level {
-            Level::Namespaces => enter::run(&text, &message, sandbox),
-            Level::Landlock => Err(enter::confined(&message, sandbox)),
-        },
-    }
+    let confined = || match &message.isolation {
+        Isolation::None => direct::end_with(message.parent),
+        Isolation::Sandbox(sandbox) => confined(message.parent, sandbox),
+    };
+    confined()?;
+    Err(direct::become_program(&message.launch))
+}
+
+/// Everything of a sandbox that needs no namespaces.
+fn confined(parent: i32, sandbox: &Sandbox) -> io::Result<()> {
+    confine::resources(&sandbox.limits)?;
+    confine::give_up_rights(sandbox.user)?;
+    direct::end_with(parent)?;
+    confine::restrict(sandbox)
 }
 
 /// Closes what whoever started the server left open: it would be open in the engine too.

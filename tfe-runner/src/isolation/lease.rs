@@ -4,7 +4,8 @@
 //! dies in between. A record says so in a file with the id as its name; records whose directory is gone are free.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
+    ffi::OsStr,
     fs::{self, File},
     io,
     os::unix::{ffi::OsStrExt, fs::lchown},
@@ -13,37 +14,74 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{IsolationConfig, doing};
+use super::{IsolationConfig, Network, doing, filter};
 use crate::files::{private_directory, write_durably};
 
 /// Held while records are read and written.
 const LOCK: &str = "lock";
+/// How the name of a note about a user's filter ends.
+const FILTER: &str = "filter";
 
 /// The user id of the run in this directory, which must exist. Asking again gives the same one.
 pub(super) fn lease(config: &IsolationConfig, directory: &Path) -> io::Result<u32> {
-    let records = &config.leases;
-    doing(format_args!("user ids in use cannot be recorded in {}", records.display()), private_directory(records))?;
-    let lock = File::create(records.join(LOCK))?;
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
-    let mut taken = HashSet::new();
-    for entry in fs::read_dir(records)? {
-        let path = entry?.path();
-        let Some(id) = path.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok()) else { continue };
-        let owner = PathBuf::from(std::ffi::OsStr::from_bytes(&fs::read(&path)?));
-        if owner == directory && config.users.contains(&id) {
-            return Ok(id);
-        }
-        if owner.exists() {
-            taken.insert(id);
-        } else {
-            fs::remove_file(path)?;
-        }
+    let taken = Records::open(&config.leases)?.taken;
+    if let Some((id, _)) = taken.iter().find(|(id, owner)| *owner == directory && config.users.contains(id)) {
+        return Ok(*id);
     }
-    let id = config.users.clone().find(|id| !taken.contains(id));
+    let id = config.users.clone().find(|id| !taken.contains_key(id));
     let id =
         id.ok_or_else(|| io::Error::other("every user id for runs is in use; widen their range, or remove the directories of old runs"))?;
-    write_durably(&records.join(id.to_string()), directory.as_os_str().as_bytes())?;
+    write_durably(&config.leases.join(id.to_string()), directory.as_os_str().as_bytes())?;
     Ok(id)
+}
+
+/// Keeps the user's filter in place.
+pub(super) fn filter(config: &IsolationConfig, user: u32, network: &Network) -> io::Result<()> {
+    filter::keep(user, network, &config.leases.join(user.to_string()).with_extension(FILTER))
+}
+
+/// Takes away the filters of users that no run has any more.
+pub(super) fn remove_unused_filters(config: &IsolationConfig) -> io::Result<()> {
+    if !config.leases.exists() {
+        return Ok(());
+    }
+    // As long as they are held, nobody gets one of these users.
+    let records = Records::open(&config.leases)?;
+    for entry in fs::read_dir(&config.leases)? {
+        let path = entry?.path();
+        let user = path.file_stem().and_then(|name| name.to_str()?.parse().ok()).filter(|_| path.extension() == Some(FILTER.as_ref()));
+        if let Some(user) = user.filter(|user| !records.taken.contains_key(user)) {
+            fs::remove_file(&path)?;
+            filter::remove(user)?;
+        }
+    }
+    Ok(())
+}
+
+/// The records, which nobody else changes meanwhile.
+struct Records {
+    taken: HashMap<u32, PathBuf>,
+    _lock: Flock<File>,
+}
+
+impl Records {
+    /// Reads them, and removes those of runs that are over.
+    fn open(directory: &Path) -> io::Result<Self> {
+        doing(format_args!("user ids in use cannot be recorded in {}", directory.display()), private_directory(directory))?;
+        let lock = Flock::lock(File::create(directory.join(LOCK))?, FlockArg::LockExclusive).map_err(|(_, error)| error)?;
+        let mut taken = HashMap::new();
+        for entry in fs::read_dir(directory)? {
+            let path = entry?.path();
+            let Some(id) = path.file_name().and_then(|name| name.to_str()?.parse().ok()) else { continue };
+            let owner = PathBuf::from(OsStr::from_bytes(&fs::read(&path)?));
+            if owner.exists() {
+                taken.insert(id, owner);
+            } else {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(Self { taken, _lock: lock })
+    }
 }
 
 /// Gives everything below a path to a user, links themselves and not what they lead to. Nothing of that user may run.

@@ -4,9 +4,10 @@
 //! plan time too. So no step of an engine starts next to the server's files, processes and credentials.
 //!
 //! ```text
-//! supervisor ──Message over stdin──► launcher ──► init (pid 1 of the sandbox) ──► engine
-//!  (chosen by a word)                forwards      builds the root, gives up       one user id of
-//!                                    interrupts    every right, reaps, forwards    its own
+//! supervisor ──► launcher ──► init (pid 1 of the sandbox) ──► engine, once for each step
+//!      │       (by a word)      builds the root, gives up       one user id of its own
+//!      │                        every right, reaps
+//!      └──── the line: what to start, with its files ───┘
 //! ```
 //!
 //! What travels is a description, [`Isolation`], because a supervisor is a process of its own. In it the description
@@ -16,6 +17,7 @@
 //!
 //! bubblewrap is not used: it would need to be installed, and offers nothing that is not done here.
 
+mod chamber;
 mod config;
 mod confine;
 mod direct;
@@ -26,19 +28,23 @@ mod knock;
 mod landlocked;
 pub(crate) mod launcher;
 mod lease;
+mod line;
 mod network;
 pub(crate) mod of_run;
 mod probe;
 mod root;
 mod sandbox;
 mod seccomp;
+mod steps;
 
-use std::{ffi::OsString, fmt::Debug, fs::File, io, path::PathBuf, process::Child};
+use std::{ffi::OsString, fmt::Debug, fs::File, io, path::PathBuf};
 
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tfe_core::secret::{Secret, exposed};
 
 pub use config::{IsolationConfig, Limits, Mode};
+pub use filter::{put as put_filter, remove as remove_filter};
 pub use network::{AddressRange, Network, NetworkLevel, NotARange};
 pub use probe::{Guarantees, MemoryBound, Unavailable, probe, probe_at};
 pub use sandbox::{Level, Sandbox};
@@ -54,34 +60,54 @@ pub enum Isolation {
     Sandbox(Sandbox),
 }
 
-/// Starts the steps of a run.
-///
-/// # Contract
-/// The child of [`start`](Self::start) leads a process group of its own. An interrupt sent to it reaches the engine,
-/// and the engine alone; `SIGKILL` sent to its group ends the engine and, if the executor can, all that it started. It
-/// ends when the engine ends, with the engine's exit code or by the engine's signal. When the calling thread ends, the
-/// engine is interrupted. A step that cannot be started leaves the reason in `errors` and a child that fails.
+/// Makes the place where the steps of a job run.
 pub trait Executor: Debug + Send + Sync {
     /// Its name, for logs.
     fn kind(&self) -> &'static str;
 
-    /// Arranges what all steps of the run need, before the first.
-    fn begin(&self) -> io::Result<()> {
-        Ok(())
-    }
+    /// Makes the place for one job. If none can be made, that is an error, or the first step fails; then the reason is in
+    /// `errors`.
+    fn open(&self, errors: File) -> io::Result<Box<dyn Room>>;
+}
 
-    /// Starts a program. Output goes to files and never to pipes, since an engine dies of a pipe whose reader died.
-    fn start(&self, launch: &Launch, output: File, errors: File) -> io::Result<Child>;
+/// Where the steps of one job run.
+///
+/// # Contract
+/// When the process that opened it ends, or drops it, what runs is interrupted. What a step leaves behind does not
+/// outlive the last of the steps that ran at the same time by more than [`clean`](Self::clean).
+pub trait Room: Debug + Send {
+    /// Starts a program, in a process group of its own. Output goes to files and never to pipes, since an engine dies of
+    /// a pipe whose reader died. Its end is told from another thread; a program that cannot be started leaves the reason
+    /// in `errors` and ends with a code that is not 0.
+    fn start(&mut self, launch: &Launch, output: File, errors: File, on_end: OnEnd) -> io::Result<()>;
+
+    /// Interrupts each engine that runs, and it alone; to be asked for once, since two make an engine give up its state.
+    fn interrupt(&mut self);
+
+    /// Ends all that runs, at once.
+    fn kill(&mut self);
 
     /// Ends what steps left behind. None of them runs.
-    fn clean(&self) -> io::Result<()> {
-        Ok(())
-    }
+    fn clean(&mut self) -> io::Result<()>;
 
-    /// Takes back what was arranged, after the last step.
-    fn end(&self) -> io::Result<()> {
-        Ok(())
-    }
+    /// The leaders of process groups whose end is the end of all that runs, for who comes after a supervisor that died.
+    fn processes(&self) -> Vec<Pid>;
+
+    /// Waits until all of it has ended, so that what it used is known. No step runs.
+    fn close(self: Box<Self>);
+}
+
+/// Told how a program ended.
+pub type OnEnd = Box<dyn FnOnce(Ended) + Send>;
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// By itself, with this exit code.
+    Code(i32),
+    /// By a signal of this number.
+    Signal(i32),
 }
 
 /// A program to start.
@@ -113,6 +139,24 @@ impl Isolation {
         match self {
             Self::None => Box::new(direct::Direct { supervisor: supervisor.to_vec() }),
             Self::Sandbox(sandbox) => Box::new(sandbox::Sandboxed { sandbox: sandbox.clone(), supervisor: supervisor.to_vec() }),
+        }
+    }
+}
+
+impl Ended {
+    /// The exit code, if it ended by itself.
+    pub const fn code(self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(code),
+            Self::Signal(_) => None,
+        }
+    }
+
+    /// The number of the signal, if one ended it.
+    pub const fn signal(self) -> Option<i32> {
+        match self {
+            Self::Code(_) => None,
+            Self::Signal(number) => Some(number),
         }
     }
 }

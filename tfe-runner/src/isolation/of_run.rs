@@ -66,6 +66,10 @@ pub(crate) fn of_run(config: &IsolationConfig, supervisor: &[OsString], ground: 
             fs::set_permissions(directory, Permissions::from_mode(0o711))?;
         }
     }
+    let network = Network { level: guarantees.network, ..config.network.clone() };
+    if let Some(user) = user.filter(|_| network.level == NetworkLevel::Addresses) {
+        lease::filter(config, user, &network)?;
+    }
     let named = named_paths(ground.cli_config);
     let readable = [ground.program.to_owned()]
         .into_iter()
@@ -79,8 +83,13 @@ pub(crate) fn of_run(config: &IsolationConfig, supervisor: &[OsString], ground: 
         readable: readable.collect(),
         writable: ground.writable.clone(),
         limits: config.limits,
-        network: Network { level: guarantees.network, ..config.network.clone() },
+        network,
     }))
+}
+
+/// Takes back what no run needs any more.
+pub(crate) fn sweep(config: &IsolationConfig) -> io::Result<()> {
+    if config.mode == Mode::None { Ok(()) } else { lease::remove_unused_filters(config) }
 }
 
 type Known = HashMap<(Vec<OsString>, NetworkLevel), Guarantees>;

@@ -8,7 +8,10 @@ use std::{
     io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
 };
 
 use nix::unistd::Uid;
@@ -177,9 +180,15 @@ fn examine(sandbox: &Sandbox, supervisor: &[OsString], directory: &Path, argumen
     words.extend_from_slice(arguments);
     let environment = vec![Setting { name: "PATH".to_owned(), value: "/usr/bin:/bin".into() }];
     let launch = Launch { program: "/bin/sh".into(), arguments: words, environment, directory: "/".into() };
-    let executor = Isolation::Sandbox(sandbox.clone()).executor(supervisor);
-    executor.start(&launch, file.try_clone()?, file)?.wait()?;
-    executor.clean()?;
+    let mut room = Isolation::Sandbox(sandbox.clone()).executor(supervisor).open(file.try_clone()?)?;
+    let (sender, ended) = mpsc::channel();
+    let on_end = move |end| {
+        let _ = sender.send(end);
+    };
+    room.start(&launch, file.try_clone()?, file, Box::new(on_end))?;
+    ended.recv().map_err(io::Error::other)?;
+    room.clean()?;
+    room.close();
     fs::read_to_string(output)
 }
 

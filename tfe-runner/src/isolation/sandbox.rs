@@ -1,10 +1,10 @@
 //! The sandbox: what it consists of, and the executor that starts steps in it.
 
-use std::{ffi::OsString, fmt, fs::File, io, path::PathBuf, process::Child};
+use std::{ffi::OsString, fmt, fs::File, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Executor, Isolation, Launch, Limits, Network, NetworkLevel, filter, launcher};
+use super::{Executor, Isolation, Limits, Network, Room, chamber::Chamber, steps::Steps};
 
 /// What a sandboxed program may reach. Everything that is not listed is out of reach, apart from programs and
 /// libraries of the system, which can be read.
@@ -20,7 +20,8 @@ pub struct Sandbox {
     pub writable: Vec<PathBuf>,
     /// What it may use.
     pub limits: Limits,
-    /// What of the network it reaches, at the level that is to be held.
+    /// What of the network it reaches, at the level that is to be held. At [`NetworkLevel::Addresses`](super::NetworkLevel::Addresses) it is held by the
+    /// filter that somebody has [put](super::put_filter) in place for the user.
     pub network: Network,
 }
 
@@ -58,37 +59,15 @@ pub(super) struct Sandboxed {
     pub(super) supervisor: Vec<OsString>,
 }
 
-impl Sandboxed {
-    /// The user for whom there is a filter.
-    fn filtered(&self) -> Option<u32> {
-        self.sandbox.user.filter(|_| self.sandbox.network.level == NetworkLevel::Addresses)
-    }
-}
-
 impl Executor for Sandboxed {
     fn kind(&self) -> &'static str {
         self.sandbox.level.as_str()
     }
 
-    fn begin(&self) -> io::Result<()> {
-        match self.filtered() {
-            Some(user) => filter::put(user, &self.sandbox.network),
-            None => Ok(()),
-        }
-    }
-
-    fn end(&self) -> io::Result<()> {
-        self.filtered().map_or(Ok(()), filter::remove)
-    }
-
-    fn start(&self, launch: &Launch, output: File, errors: File) -> io::Result<Child> {
-        launcher::start(&self.supervisor, &Isolation::Sandbox(self.sandbox.clone()), launch, output, errors)
-    }
-
-    fn clean(&self) -> io::Result<()> {
-        match self.sandbox.level {
-            Level::Namespaces => Ok(()),
-            Level::Landlock => launcher::end_user(&self.supervisor, &self.sandbox),
-        }
+    fn open(&self, errors: File) -> io::Result<Box<dyn Room>> {
+        Ok(match self.sandbox.level {
+            Level::Namespaces => Box::new(Chamber::open(&self.supervisor, &self.sandbox, errors)?),
+            Level::Landlock => Box::new(Steps::new(Isolation::Sandbox(self.sandbox.clone()), &self.supervisor)),
+        })
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     control::ControlError,
     files::{private_directory, remove_tree},
     handle::{self, Handle},
+    isolation::of_run,
     paths::Paths,
     recover,
     retry::until_acknowledged,
@@ -127,6 +128,10 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
     loop {
         for entry in fs::read_dir(&shared.config.work_root).into_iter().flatten().filter_map(Result::ok) {
             shared.remove_if_over(&entry.path()).await;
+        }
+        let isolation = shared.config.isolation.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || of_run::sweep(&isolation)).await {
+            tracing::warn!(%error, "filters of users that no run has could not be removed; the sweep tries again");
         }
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }

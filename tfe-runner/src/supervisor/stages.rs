@@ -4,22 +4,13 @@ use std::{
     fs,
     fs::File,
     io,
-    os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, ExitStatus},
     sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     thread,
     time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    sys::{
-        inotify::{AddWatchFlags, InitFlags, Inotify},
-        signal::{Signal, kill, killpg},
-    },
-    unistd::Pid,
-};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
 use super::{
     DONE, ENGINES, STATE,
@@ -33,7 +24,7 @@ use super::{
 use crate::{
     artifacts,
     files::{write_durably, write_whole},
-    isolation::{Executor, Launch},
+    isolation::{Ended, Launch, Room},
 };
 
 /// How often requests are looked for: a person does not notice it, and it costs nothing.
@@ -45,24 +36,19 @@ const MAX_BACKEND_BYTES: u64 = 1 << 20;
 /// One supervision, from the first step to the mark of the end.
 pub(crate) struct Supervision<'i> {
     instructions: &'i Instructions,
-    executor: Box<dyn Executor>,
+    room: Option<Box<dyn Room>>,
     snapshots: Option<Snapshots>,
     watch: Watch,
     countdown: Countdown,
     events: Receiver<Event>,
     sender: Sender<Event>,
-    running: Vec<Running>,
+    running: Vec<StepName>,
     stop: Option<Stop>,
     done: Done,
 }
 
-struct Running {
-    name: StepName,
-    pid: Pid,
-}
-
 enum Event {
-    Ended(Pid, ExitStatus),
+    Ended(StepName, Ended),
     StateChanged,
 }
 
@@ -76,16 +62,15 @@ impl<'i> Supervision<'i> {
             snapshots =
                 Some(Snapshots::new(&instructions.work, &instructions.state, target, &instructions.spool_key, &instructions.context)?);
         }
-        let executor = instructions.isolation.executor(&instructions.supervisor);
         let watch = Watch::new(instructions.limits, &instructions.work);
         let countdown = Countdown::begin(instructions.timeout);
         let (running, done) = (Vec::new(), Done::default());
-        Ok(Self { instructions, executor, snapshots, watch, countdown, events, sender, running, stop: None, done })
+        Ok(Self { instructions, room: None, snapshots, watch, countdown, events, sender, running, stop: None, done })
     }
 
     /// Does all stages, and leaves the mark of the end whatever happened.
     pub(crate) fn run(mut self) -> io::Result<()> {
-        self.done.error = self.executor.begin().err().map(|error| format!("the run cannot be isolated: {error}"));
+        self.done.error = self.open().err().map(|error| format!("the run cannot be isolated: {error}"));
         for stage in &self.instructions.stages {
             if self.done.error.is_none()
                 && let Err(error) = self.stage(stage)
@@ -96,8 +81,10 @@ impl<'i> Supervision<'i> {
                 break;
             }
         }
-        // What stays is replaced by the next that needs its place.
-        let _ = self.executor.end();
+        // What still runs, after an error, is interrupted and not awaited.
+        if let Some(room) = self.room.take().filter(|_| self.running.is_empty()) {
+            room.close();
+        }
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.finish()?;
         }
@@ -113,10 +100,17 @@ impl<'i> Supervision<'i> {
         write_durably(&self.instructions.spool.join(DONE), &serde_json::to_vec(&self.done)?)
     }
 
+    /// Makes the place for all steps. Why it cannot be made stands where the first of them writes.
+    fn open(&mut self) -> io::Result<()> {
+        let Some(first) = self.instructions.stages.iter().flatten().next() else { return Ok(()) };
+        let executor = self.instructions.isolation.executor(&self.instructions.supervisor);
+        self.room = Some(executor.open(append(&first.errors)?)?);
+        Ok(())
+    }
+
     fn stage(&mut self, stage: &[Step]) -> io::Result<()> {
         for step in stage {
-            let running = self.start(step)?;
-            self.running.push(running);
+            self.start(step)?;
         }
         self.record_engines()?;
         while !self.running.is_empty() {
@@ -131,7 +125,7 @@ impl<'i> Supervision<'i> {
             self.obey();
             self.hold();
         }
-        self.executor.clean()?;
+        self.room.as_mut().map_or(Ok(()), |room| room.clean())?;
         if stage.iter().any(|step| step.name == StepName::Init) && self.done.steps.iter().all(StepEnd::is_good) {
             check_backend(self.instructions)?;
         }
@@ -143,7 +137,7 @@ impl<'i> Supervision<'i> {
         let mut has_changed = false;
         for event in std::iter::once(first).chain(self.events.try_iter().collect::<Vec<_>>()) {
             match event {
-                Event::Ended(pid, status) => self.ended(pid, status),
+                Event::Ended(name, ended) => self.ended(name, ended),
                 Event::StateChanged => has_changed = true,
             }
         }
@@ -154,36 +148,26 @@ impl<'i> Supervision<'i> {
     }
 
     /// Starts a step. The thread that does so must live as long as this process: its end interrupts the engine.
-    fn start(&self, step: &Step) -> io::Result<Running> {
-        let append = |path| File::options().append(true).create(true).open(path);
+    fn start(&mut self, step: &Step) -> io::Result<()> {
         let launch = Launch {
             program: step.program.clone(),
             arguments: step.arguments.clone(),
             environment: self.instructions.environment.clone(),
             directory: self.instructions.directory.clone(),
         };
-        let child = self.executor.start(&launch, append(&step.output)?, append(&step.errors)?)?;
-        let pid = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-        self.await_end(child, pid);
-        Ok(Running { name: step.name, pid })
+        let room = self.room.as_mut().ok_or_else(|| io::Error::other("there is no place to run"))?;
+        let (sender, name) = (self.sender.clone(), step.name);
+        let on_end = move |ended| {
+            let _ = sender.send(Event::Ended(name, ended));
+        };
+        room.start(&launch, append(&step.output)?, append(&step.errors)?, Box::new(on_end))?;
+        self.running.push(name);
+        Ok(())
     }
 
-    fn await_end(&self, mut child: Child, pid: Pid) {
-        let sender = self.sender.clone();
-        thread::spawn(move || {
-            if let Ok(status) = child.wait() {
-                let _ = sender.send(Event::Ended(pid, status));
-            }
-        });
-    }
-
-    fn ended(&mut self, pid: Pid, status: ExitStatus) {
-        // Providers and provisioners that the engine left behind.
-        let _ = killpg(pid, Signal::SIGKILL);
-        if let Some(index) = self.running.iter().position(|running| running.pid == pid) {
-            let name = self.running.swap_remove(index).name;
-            self.done.steps.push(StepEnd { name, code: status.code(), signal: status.signal() });
-        }
+    fn ended(&mut self, name: StepName, ended: Ended) {
+        self.running.retain(|running| *running != name);
+        self.done.steps.push(StepEnd { name, code: ended.code(), signal: ended.signal() });
     }
 
     /// Passes a new request on, or that time is up: an interrupt to the engine alone, which then stops its own children; an
@@ -198,12 +182,10 @@ impl<'i> Supervision<'i> {
             self.done.timed_out = over.map(|(_, timed_out)| timed_out);
         }
         self.stop = wanted;
-        for running in &self.running {
-            let sent = match wanted {
-                Some(Stop::Kill) => killpg(running.pid, Signal::SIGKILL),
-                _ => kill(running.pid, Signal::SIGINT),
-            };
-            debug_assert!(matches!(sent, Ok(()) | Err(Errno::ESRCH)));
+        match (&mut self.room, wanted) {
+            (Some(room), Some(Stop::Kill)) => room.kill(),
+            (Some(room), _) => room.interrupt(),
+            (None, _) => {}
         }
     }
 
@@ -214,18 +196,22 @@ impl<'i> Supervision<'i> {
         }
         // Looking may fail when there is much of everything; the next look is near.
         self.done.excess = self.watch.look().unwrap_or_default();
-        if self.done.excess.is_some() {
-            for running in &self.running {
-                let _ = killpg(running.pid, Signal::SIGKILL);
-            }
+        if self.done.excess.is_some()
+            && let Some(room) = &mut self.room
+        {
+            room.kill();
         }
     }
 
     /// For whoever comes after this process; no process outlives the machine, so the disk need not have it.
     fn record_engines(&self) -> io::Result<()> {
-        let processes = self.running.iter().filter_map(|running| Engine::of(running.pid.as_raw())).collect();
+        let processes = self.room.iter().flat_map(|room| room.processes()).filter_map(|pid| Engine::of(pid.as_raw())).collect();
         write_whole(&self.instructions.spool.join(ENGINES), &serde_json::to_vec(&Engines { processes })?)
     }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).open(path)
 }
 
 /// Reports changes in the directory of the state file; the file itself may not exist yet.

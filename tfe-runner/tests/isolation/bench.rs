@@ -10,16 +10,18 @@ use std::{
         unix::{
             fs::{PermissionsExt, lchown},
             net::{SocketAddr, UnixListener},
-            process::ExitStatusExt,
         },
     },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, Stdio},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, Receiver},
+    },
     time::{Duration, Instant},
 };
 
-use tfe_runner::isolation::{Isolation, Launch, Level, Limits, Network, Sandbox, Setting};
+use tfe_runner::isolation::{Ended, Isolation, Launch, Level, Limits, Network, Room, Sandbox, Setting};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -28,9 +30,25 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 static NEXT_USER: AtomicU32 = AtomicU32::new(0);
 
 /// What a program left.
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
+pub(crate) struct Left {
+    pub(crate) ended: Ended,
     pub(crate) output: String,
+}
+
+/// A program at work, and where it writes.
+pub(crate) struct Started {
+    ended: Receiver<Ended>,
+    pub(crate) output: PathBuf,
+}
+
+impl Started {
+    pub(crate) fn wait(&self) -> Ended {
+        self.ended.recv_timeout(PATIENCE).unwrap()
+    }
+
+    pub(crate) fn text(&self) -> String {
+        fs::read_to_string(&self.output).unwrap()
+    }
 }
 
 /// The machine.
@@ -95,33 +113,41 @@ impl Bench {
         Isolation::Sandbox(self.sandbox.clone())
     }
 
-    /// Starts a shell script; its output goes where nothing but its own descriptors reaches.
-    pub(crate) fn start(&self, isolation: &Isolation, script: &str) -> (Child, PathBuf) {
-        self.start_launch(isolation, &self.launch(script))
+    /// A place for programs; what it has to say goes where they write.
+    pub(crate) fn open(&self, isolation: &Isolation) -> Box<dyn Room> {
+        isolation.executor(&supervisor()).open(file(&self.output())).unwrap()
     }
 
-    fn start_launch(&self, isolation: &Isolation, launch: &Launch) -> (Child, PathBuf) {
+    fn output(&self) -> PathBuf {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let path = self.home.path().join(format!("output-{}", COUNT.fetch_add(1, Ordering::Relaxed)));
-        let output = File::options().create(true).append(true).open(&path).unwrap();
-        let child = isolation.executor(&supervisor()).start(launch, output.try_clone().unwrap(), output).unwrap();
-        (child, path)
+        self.home.path().join(format!("output-{}", COUNT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Starts a shell script; its output goes where nothing but its own descriptors reaches.
+    pub(crate) fn start(&self, isolation: &Isolation, script: &str) -> (Box<dyn Room>, Started) {
+        let mut room = self.open(isolation);
+        let started = self.start_in(room.as_mut(), script);
+        (room, started)
+    }
+
+    /// The same in a place that is there already.
+    pub(crate) fn start_in(&self, room: &mut dyn Room, script: &str) -> Started {
+        start(room, &self.launch(script), self.output())
     }
 
     /// Runs a shell script with one more setting in its environment.
-    pub(crate) fn run_with(&self, isolation: &Isolation, name: &str, value: &str, script: &str) -> Ended {
+    pub(crate) fn run_with(&self, isolation: &Isolation, name: &str, value: &str, script: &str) -> Left {
         let mut launch = self.launch(script);
         launch.environment.push(Setting { name: name.to_owned(), value: value.into() });
-        let (mut child, path) = self.start_launch(isolation, &launch);
-        let status = child.wait().unwrap();
-        Ended { status, output: fs::read_to_string(path).unwrap() }
+        let mut room = self.open(isolation);
+        let started = start(room.as_mut(), &launch, self.output());
+        Left { ended: started.wait(), output: started.text() }
     }
 
     /// Runs a shell script to its end.
-    pub(crate) fn run(&self, isolation: &Isolation, script: &str) -> Ended {
-        let (mut child, path) = self.start(isolation, script);
-        let status = child.wait().unwrap();
-        Ended { status, output: fs::read_to_string(path).unwrap() }
+    pub(crate) fn run(&self, isolation: &Isolation, script: &str) -> Left {
+        let (_room, started) = self.start(isolation, script);
+        Left { ended: started.wait(), output: started.text() }
     }
 
     fn launch(&self, script: &str) -> Launch {
@@ -158,6 +184,16 @@ impl Drop for Bench {
     }
 }
 
+fn start(room: &mut dyn Room, launch: &Launch, output: PathBuf) -> Started {
+    let (sender, ended) = mpsc::channel();
+    room.start(launch, file(&output), file(&output), Box::new(move |end| sender.send(end).unwrap_or_default())).unwrap();
+    Started { ended, output }
+}
+
+fn file(path: &Path) -> File {
+    File::options().create(true).append(true).open(path).unwrap()
+}
+
 pub(crate) fn supervisor() -> Vec<OsString> {
     vec![env!("CARGO_BIN_EXE_tfe-supervisor").into()]
 }
@@ -185,8 +221,4 @@ pub(crate) fn running(words: &str) -> usize {
 /// Holds content.
 pub(crate) fn holds(path: &Path, text: &str) -> bool {
     fs::read_to_string(path).is_ok_and(|content| content.contains(text))
-}
-
-pub(crate) fn signal(ended: ExitStatus) -> Option<i32> {
-    ended.signal()
 }

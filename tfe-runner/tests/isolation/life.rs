@@ -2,9 +2,9 @@
 
 use std::{fs, os::unix::fs::MetadataExt, process::Command, thread};
 
-use tfe_runner::isolation::{Isolation, IsolationConfig, Level, probe, probe_at};
+use tfe_runner::isolation::{Ended, Isolation, IsolationConfig, Level, probe, probe_at};
 
-use super::bench::{Bench, holds, is_root, running, signal, supervisor, until};
+use super::bench::{Bench, holds, is_root, running, supervisor, until};
 
 fn send(signal: &str, process: impl ToString) {
     assert!(Command::new("/bin/kill").args([signal, &process.to_string()]).status().unwrap().success());
@@ -23,11 +23,11 @@ fn exit_codes_and_signals_come_through() {
     let bench = Bench::new();
     for isolation in both(&bench) {
         for code in [0, 1, 2, 125] {
-            assert_eq!(bench.run(&isolation, &format!("exit {code}")).status.code(), Some(code));
+            assert_eq!(bench.run(&isolation, &format!("exit {code}")).ended, Ended::Code(code));
         }
         for number in [2, 6, 9, 15] {
-            let ended = bench.run(&isolation, &format!("kill -{number} $$"));
-            assert_eq!(signal(ended.status), Some(number), "{isolation:?} {:?} {}", ended.status, ended.output);
+            let left = bench.run(&isolation, &format!("kill -{number} $$"));
+            assert_eq!(left.ended, Ended::Signal(number), "{isolation:?} {}", left.output);
         }
     }
 }
@@ -36,11 +36,11 @@ fn exit_codes_and_signals_come_through() {
 fn an_interrupt_reaches_the_engine_once_and_it_ends_by_itself() {
     let bench = Bench::new();
     for isolation in both(&bench) {
-        let (mut child, output) = bench.start(&isolation, PATIENT);
-        until("the engine", || holds(&output, "ready"));
-        send("-INT", child.id());
-        assert_eq!(child.wait().unwrap().code(), Some(7));
-        let text = fs::read_to_string(output).unwrap();
+        let (mut room, engine) = bench.start(&isolation, PATIENT);
+        until("the engine", || holds(&engine.output, "ready"));
+        room.interrupt();
+        assert_eq!(engine.wait(), Ended::Code(7));
+        let text = engine.text();
         assert_eq!(text.matches("interrupted").count(), 1, "{text}");
         assert!(text.contains("saved"));
         fs::remove_file(bench.own().join("stop")).unwrap();
@@ -51,17 +51,17 @@ fn an_interrupt_reaches_the_engine_once_and_it_ends_by_itself() {
 fn the_end_of_the_supervisor_interrupts_the_engine() {
     let bench = Bench::new();
     for isolation in both(&bench) {
-        // What the kernel watches is the thread that started it.
-        let (mut child, output) = thread::scope(|scope| {
+        // What the kernel watches, without a sandbox, is the thread that started it.
+        let engine = thread::scope(|scope| {
             let started = scope.spawn(|| {
-                let (child, output) = bench.start(&isolation, PATIENT);
-                until("the engine", || holds(&output, "ready"));
-                (child, output)
+                let (_room, engine) = bench.start(&isolation, PATIENT);
+                until("the engine", || holds(&engine.output, "ready"));
+                engine
             });
             started.join().unwrap()
         });
-        assert_eq!(child.wait().unwrap().code(), Some(7));
-        assert!(holds(&output, "interrupted"));
+        assert_eq!(engine.wait(), Ended::Code(7));
+        assert!(holds(&engine.output, "interrupted"));
         fs::remove_file(bench.own().join("stop")).unwrap();
     }
 }
@@ -75,9 +75,10 @@ fn nothing_survives_the_end_of_the_engine() {
         let bench = Bench::with(level);
         let isolation = bench.sandboxed();
         let script = format!("setsid sleep {seconds} & (sleep {seconds} &) & nohup sleep {seconds} & sleep 0.1; true");
-        assert!(bench.run(&isolation, &script).status.success());
-        isolation.executor(&supervisor()).clean().unwrap();
-        until("the end of all", || running(&format!("sleep {seconds}")) == 0);
+        let (mut room, engine) = bench.start(&isolation, &script);
+        assert_eq!(engine.wait(), Ended::Code(0));
+        room.clean().unwrap();
+        assert_eq!(running(&format!("sleep {seconds}")), 0);
     }
 }
 
@@ -85,19 +86,66 @@ fn nothing_survives_the_end_of_the_engine() {
 fn killing_the_launcher_ends_everything_at_once() {
     let bench = Bench::new();
     let script = "trap '' INT TERM HUP; setsid sleep 71000003 & sleep 71000003 & echo ready; wait";
-    let (mut child, output) = bench.start(&bench.sandboxed(), script);
-    until("the engine", || holds(&output, "ready") && running("sleep 71000003") == 2);
+    let (room, engine) = bench.start(&bench.sandboxed(), script);
+    until("the engine", || holds(&engine.output, "ready") && running("sleep 71000003") == 2);
     // Only the launcher, and not its group.
-    send("-KILL", child.id());
-    assert_eq!(signal(child.wait().unwrap()), Some(9));
+    send("-KILL", room.processes()[0]);
+    assert_eq!(engine.wait(), Ended::Signal(9));
     until("the end of all", || running("sleep 71000003") == 0);
+}
+
+#[test]
+fn the_steps_of_a_job_share_a_place_and_nothing_of_one_lives_in_the_next() {
+    let bench = Bench::new();
+    let mut room = bench.open(&bench.sandboxed());
+    let first = bench.start_in(room.as_mut(), "echo left > /tmp/note; setsid sleep 71000004 & sleep 0.1; exit 4");
+    assert_eq!(first.wait(), Ended::Code(4));
+    assert_eq!(running("sleep 71000004"), 0, "it ended before its end was told");
+    let together = ["cat /tmp/note; sleep 0.3; exit 5", "sleep 71000005 & cat /tmp/note; exit 6"];
+    let together = together.map(|script| bench.start_in(room.as_mut(), script));
+    assert_eq!(together.each_ref().map(|engine| (engine.wait(), engine.text())), [5, 6].map(|code| (Ended::Code(code), "left\n".into())));
+    assert_eq!(running("sleep 71000005"), 0);
+    let missing = bench.start_in(room.as_mut(), "exec /nowhere/tofu");
+    assert_eq!(missing.wait(), Ended::Code(127));
+    let launcher = room.processes()[0];
+    room.close();
+    assert!(!std::path::Path::new(&format!("/proc/{launcher}")).exists(), "all of it has ended");
+}
+
+#[test]
+fn an_interrupt_does_not_overtake_the_start() {
+    let bench = Bench::new();
+    let mut room = bench.open(&bench.sandboxed());
+    let engine = bench.start_in(room.as_mut(), "sleep 71000006");
+    room.interrupt();
+    assert_eq!(engine.wait(), Ended::Signal(2));
+}
+
+#[test]
+fn what_is_started_where_nothing_is_left_fails() {
+    let bench = Bench::new();
+    let (mut room, engine) = bench.start(&bench.sandboxed(), "sleep 71000007");
+    room.kill();
+    assert_eq!(engine.wait(), Ended::Signal(9));
+    assert_eq!(bench.start_in(room.as_mut(), "true").wait(), Ended::Signal(9));
+}
+
+#[test]
+fn why_a_sandbox_cannot_be_made_is_told_to_the_first_step() {
+    let mut bench = Bench::new();
+    bench.sandbox.readable.push("/nowhere/to/be/seen".into());
+    let output = bench.own().join("said");
+    let errors = fs::File::create(&output).unwrap();
+    let mut room = bench.sandboxed().executor(&supervisor()).open(errors).unwrap();
+    assert_eq!(bench.start_in(room.as_mut(), "true").wait(), Ended::Code(1));
+    assert!(holds(&output, "/nowhere/to/be/seen"));
 }
 
 #[test]
 fn a_run_cannot_end_its_sandbox_without_ending_itself() {
     let bench = Bench::new();
-    let ended = bench.run(&bench.sandboxed(), "kill -9 1; echo on; exit 3");
-    assert_eq!((ended.status.code(), ended.output.contains("on")), (Some(3), true));
+    let left = bench.run(&bench.sandboxed(), "kill -9 1; echo on; exit 3");
+    assert_eq!((left.ended, left.output.contains("on")), (Ended::Code(3), true));
 }
 
 #[test]
@@ -121,9 +169,9 @@ fn what_a_run_makes_belongs_to_its_own_user() {
 fn a_program_that_is_not_there_is_told() {
     let bench = Bench::new();
     for isolation in both(&bench) {
-        let ended = bench.run(&isolation, "exec /nowhere/terraform");
-        assert!(!ended.status.success());
-        assert!(ended.output.contains("/nowhere/terraform"), "{}", ended.output);
+        let left = bench.run(&isolation, "exec /nowhere/terraform");
+        assert_ne!(left.ended, Ended::Code(0));
+        assert!(left.output.contains("/nowhere/terraform"), "{}", left.output);
     }
 }
 

@@ -4,13 +4,13 @@ use std::{fs, os::unix::fs::MetadataExt};
 
 use tfe_runner::isolation::{Isolation, Limits, Sandbox};
 
-use super::bench::{Bench, Ended, until};
+use super::bench::{Bench, Left, until};
 
 fn limited(bench: &Bench, limits: Limits) -> Isolation {
     Isolation::Sandbox(Sandbox { limits, ..bench.sandbox.clone() })
 }
 
-fn run(limits: Limits, script: &str) -> Ended {
+fn run(limits: Limits, script: &str) -> Left {
     let bench = Bench::new();
     bench.run(&limited(&bench, limits), script)
 }
@@ -45,20 +45,16 @@ fn a_fork_bomb_is_held_and_ends_with_the_run() {
     let bench = Bench::new();
     let limits = Limits { processes: 40, ..Limits::default() };
     let script = "echo ready; perl -e 'while (1) { fork; select(undef, undef, undef, 0.01) }'";
-    let (mut child, output) = bench.start(&limited(&bench, limits), script);
-    until("the bomb", || super::bench::holds(&output, "ready"));
-    let Some(user) = bench.sandbox.user else {
-        child.kill().unwrap();
-        child.wait().unwrap();
-        return;
-    };
+    let (mut room, bomb) = bench.start(&limited(&bench, limits), script);
+    until("the bomb", || super::bench::holds(&bomb.output, "ready"));
+    let Some(user) = bench.sandbox.user else { return room.kill() };
     let of_user = || {
         let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         processes.filter(|entry| entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user)).count()
     };
     until("many processes", || of_user() > 30);
     assert!(of_user() <= 41);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    room.kill();
+    bomb.wait();
     until("none of them", || of_user() == 0);
 }

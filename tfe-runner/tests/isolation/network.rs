@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use tfe_runner::isolation::{Isolation, IsolationConfig, Level, Network, NetworkLevel, Sandbox, probe};
+use tfe_runner::isolation::{Isolation, IsolationConfig, Level, Network, NetworkLevel, Sandbox, probe, put_filter, remove_filter};
 
 use super::bench::{Bench, is_root, supervisor};
 
@@ -11,15 +11,19 @@ const NOTHING: [u16; 0] = [];
 /// Prints `REACHED` for each port of an address that it reaches.
 fn knock(bench: &Bench, network: &Network, address: &str, ports: &[u16]) -> Vec<u16> {
     let isolation = Isolation::Sandbox(Sandbox { network: network.clone(), ..bench.sandbox.clone() });
-    let executor = isolation.executor(&supervisor());
-    executor.begin().unwrap();
+    let filtered = bench.sandbox.user.filter(|_| network.level == NetworkLevel::Addresses);
+    if let Some(user) = filtered {
+        put_filter(user, network).unwrap();
+    }
     let script = |port: &u16| {
         format!(
             "perl -MIO::Socket::INET -e 'print \"REACHED\" if IO::Socket::INET->new(PeerAddr => \"{address}\", PeerPort => {port}, Timeout => 5)'"
         )
     };
     let reached = ports.iter().copied().filter(|port| bench.run(&isolation, &script(port)).output.contains("REACHED")).collect();
-    executor.end().unwrap();
+    if let Some(user) = filtered {
+        remove_filter(user).unwrap();
+    }
     reached
 }
 
