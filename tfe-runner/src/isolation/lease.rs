@@ -24,11 +24,12 @@ const FILTER: &str = "filter";
 
 /// The user id of the run in this directory, which must exist. Asking again gives the same one.
 pub(super) fn lease(config: &IsolationConfig, directory: &Path) -> io::Result<u32> {
-    let taken = Records::open(&config.leases)?.taken;
-    if let Some((id, _)) = taken.iter().find(|(id, owner)| *owner == directory && config.users.contains(id)) {
+    // Held until the new one is there.
+    let records = Records::open(&config.leases)?;
+    if let Some((id, _)) = records.taken.iter().find(|(id, owner)| *owner == directory && config.users.contains(id)) {
         return Ok(*id);
     }
-    let id = config.users.clone().find(|id| !taken.contains_key(id));
+    let id = config.users.clone().find(|id| !records.taken.contains_key(id));
     let id =
         id.ok_or_else(|| io::Error::other("every user id for runs is in use; widen their range, or remove the directories of old runs"))?;
     write_durably(&config.leases.join(id.to_string()), directory.as_os_str().as_bytes())?;
@@ -96,4 +97,31 @@ pub(super) fn give(path: &Path, user: u32) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    #[test]
+    fn no_two_runs_have_the_same_user_and_an_id_is_free_when_its_run_is_over() {
+        let home = tempfile::tempdir().unwrap();
+        let config = IsolationConfig { leases: home.path().join("leases"), ..IsolationConfig::default() };
+        let work = |number: u32| home.path().join(format!("run-{number}"));
+        let ids = thread::scope(|scope| {
+            let leases = (0..16).map(|number| {
+                fs::create_dir(work(number)).unwrap();
+                let config = &config;
+                scope.spawn(move || lease(config, &work(number)).unwrap())
+            });
+            leases.collect::<Vec<_>>().into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+        });
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "{ids:?}");
+        assert_eq!(lease(&config, &work(3)).unwrap(), ids[3]);
+        fs::remove_dir(work(3)).unwrap();
+        fs::create_dir(work(99)).unwrap();
+        assert_eq!(lease(&config, &work(99)).unwrap(), ids[3]);
+    }
 }

@@ -135,6 +135,12 @@ impl Bench {
         start(room, &self.launch(script), self.output())
     }
 
+    /// Starts a program that sleeps, without a shell, which would be deaf for a moment.
+    pub(crate) fn start_sleep(&self, room: &mut dyn Room, seconds: &str) -> Started {
+        let launch = Launch { program: "/bin/sleep".into(), arguments: vec![seconds.into()], ..self.launch("") };
+        start(room, &launch, self.output())
+    }
+
     /// Runs a shell script with one more setting in its environment.
     pub(crate) fn run_with(&self, isolation: &Isolation, name: &str, value: &str, script: &str) -> Left {
         let mut launch = self.launch(script);

@@ -116,7 +116,7 @@ fn the_steps_of_a_job_share_a_place_and_nothing_of_one_lives_in_the_next() {
 fn an_interrupt_does_not_overtake_the_start() {
     let bench = Bench::new();
     let mut room = bench.open(&bench.sandboxed());
-    let engine = bench.start_in(room.as_mut(), "sleep 71000006");
+    let engine = bench.start_sleep(room.as_mut(), "71000006");
     room.interrupt();
     assert_eq!(engine.wait(), Ended::Signal(2));
 }
