@@ -22,7 +22,7 @@ pub(crate) struct Lease {
 pub(crate) struct Lost;
 
 impl Lease {
-    /// Renews the ticket's lease from now on.
+    /// Renews the ticket's lease from now on. It was given a moment ago, so the first time is a heartbeat away.
     pub(crate) fn keep(control: Arc<dyn Control>, ticket: Ticket) -> Self {
         let lost = CancellationToken::new();
         let task = tokio::spawn(renew(control, ticket, lost.clone()));
@@ -45,11 +45,13 @@ impl Drop for Lease {
 }
 
 async fn renew(control: Arc<dyn Control>, ticket: Ticket, lost: CancellationToken) {
+    let mut pause = HEARTBEAT;
     loop {
-        match control.heartbeat(&ticket).await {
-            Ok(_) => tokio::time::sleep(HEARTBEAT).await,
-            Err(ControlError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+        tokio::time::sleep(pause).await;
+        pause = match control.heartbeat(&ticket).await {
+            Ok(_) => HEARTBEAT,
+            Err(ControlError::Unavailable(_)) => PAUSE,
             Err(ControlError::Fenced | ControlError::Refused(_)) => return lost.cancel(),
-        }
+        };
     }
 }

@@ -1,8 +1,8 @@
 //! The loop that makes true what ought to be true: nothing waits for a message that was lost.
 //!
 //! Each round looks at the store alone: jobs whose runner is gone, runs whose turn it is, logs that can be joined.
-//! A hint is followed at once by whichever node gets it, the tick starts a round anyway, on the node that has the duty. Rounds
-//! are safe to repeat and to run on several nodes, since every change is a version-checked commit.
+//! A hint is followed at once by whichever node gets it; rounds begin with the tick, on the node that has the duty, however
+//! many hints there are. Rounds are safe to repeat and to run on several nodes, since every change is a version-checked commit.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,6 +18,7 @@ use tfe_core::{
 };
 use tfe_queue::Hint;
 use tfe_storage::{Batch, Query, StoreExt, Versioned};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -46,16 +47,20 @@ const DUTY: &str = "reconciler";
 /// Reconciles until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     let mut reconciler = Reconciler { quiet_since: app.now(), waiting_from: 0, forgotten_at: app.now(), app };
+    let mut due = Instant::now();
     while !shutdown.is_cancelled() {
-        if let Err(error) = reconciler.round().await {
-            tracing::warn!(error = chain(&error), "a round of the reconciler failed; the next one tries again");
-            // While this node could do nothing, runners could perhaps not renew their leases either.
-            reconciler.quiet_since = reconciler.app.now();
+        if Instant::now() >= due {
+            if let Err(error) = reconciler.round().await {
+                tracing::warn!(error = chain(&error), "a round of the reconciler failed; the next one tries again");
+                // While this node could do nothing, runners could perhaps not renew their leases either.
+                reconciler.quiet_since = reconciler.app.now();
+            }
+            due = Instant::now() + TICK;
         }
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            () = hints(&reconciler.app) => {}
+            () = hints(&reconciler.app, due.saturating_duration_since(Instant::now())) => {}
         }
     }
     if let Err(error) = duties::give_up(&reconciler.app, DUTY).await {
@@ -74,13 +79,13 @@ struct Reconciler {
     forgotten_at: Timestamp,
 }
 
-/// Waits for hints, at most a tick, and acts on them.
-async fn hints(app: &App) {
-    let deliveries = match app.queue.receive(HINTS, TICK).await {
+/// Waits for hints, for so long at most, and acts on them.
+async fn hints(app: &App, patience: Duration) {
+    let deliveries = match app.queue.receive(HINTS, patience).await {
         Ok(deliveries) => deliveries,
         Err(error) => {
             tracing::debug!(%error, "hints cannot be received; the tick goes on");
-            return tokio::time::sleep(TICK).await;
+            return tokio::time::sleep(patience).await;
         }
     };
     for delivery in deliveries {

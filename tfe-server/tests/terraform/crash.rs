@@ -97,6 +97,30 @@ fn an_apply_survives_the_death_of_the_server() {
 }
 
 #[test]
+fn terraform_sees_the_end_of_its_apply_though_the_server_died_twice() {
+    let mut demo = Demo::serve(Vec::new());
+    let listen = demo.text("url").trim_start_matches("http://").to_owned();
+    let project = demo.project("patient", CHAIN);
+    project.init();
+    let directory = project.directory;
+    let terraform = demo.start_terraform(directory.path(), &["apply", "-auto-approve", "-no-color"]);
+    until_held(&demo, "patient", "terraform_data.two");
+    demo.kill();
+    demo.serve_again_at(&listen);
+    go(&demo);
+    // Again while the engine ends, or what it left is brought home.
+    demo.kill();
+    demo.serve_again_at(&listen);
+    let seen = finish(terraform).succeeded().shows("Apply complete! Resources: 5 added, 0 changed, 0 destroyed.");
+    let shown: Vec<&str> =
+        seen.stdout.lines().filter(|line| line.starts_with("terraform_data.") && line.contains("Creation complete")).collect();
+    assert_eq!(shown.len(), 5, "each resource was told of once: {}", seen.text);
+    let ended = demo.run_until("patient", &["applied", "errored", "canceled"]);
+    assert_eq!(ended["attributes"]["status"], "applied", "{ended}");
+    assert_eq!(demo.workspace("patient")["attributes"]["locked"], false);
+}
+
+#[test]
 fn an_apply_that_ended_while_the_server_was_dead_is_reported() {
     let mut demo = Demo::start();
     let run = in_the_middle(&demo, "late").1;

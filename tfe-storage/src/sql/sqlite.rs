@@ -36,7 +36,8 @@ impl SqlStore<Sqlite> {
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None)
+    // A connection to a file does not go away while nobody looks, so none is tried before it is used.
+    SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false)
 }
 
 /// Makes the file private before anything is in it; `SQLite` gives its other files the same mode.
