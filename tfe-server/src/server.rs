@@ -1,6 +1,14 @@
 //! A composed server: its router, its background work, and the loop that accepts connections.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -32,7 +40,11 @@ use crate::{
     embedded::DirectoryLock,
     error::ApiError,
     health,
-    http::{limits, middleware as layers, peer::Peer, routes::Routes},
+    http::{
+        limits, middleware as layers,
+        peer::{IsFirst, Peer},
+        routes::Routes,
+    },
     metrics, reconcile, service, snapshots, ui,
 };
 
@@ -213,8 +225,10 @@ where
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     builder.http2().timer(TokioTimer::new());
+    let is_first = Arc::new(AtomicBool::new(true));
     let router = router.map_request(move |mut request: axum::http::Request<_>| {
         request.extensions_mut().insert(Peer(peer.ip()));
+        request.extensions_mut().insert(IsFirst(is_first.swap(false, Ordering::Relaxed)));
         request
     });
     let service = TowerToHyperService::new(router);

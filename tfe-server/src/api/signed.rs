@@ -15,6 +15,7 @@ use crate::{
     error::{ApiError, Reply},
     http::{
         parameters::Parameters,
+        peer::IsFirst,
         routes::Routes,
         signed::{Permit, Purpose},
     },
@@ -30,13 +31,13 @@ pub(crate) fn routes() -> Routes {
     Routes::new().get("/_signed/log/{id}/{until}/{mac}", read)
 }
 
-/// A part of a log; waits for one if there is none yet. Always 200, since anything else ends the CLI's reader.
-async fn read(State(app): State<App>, Path(permit): Path<Permit>, parameters: Parameters) -> Reply {
+/// A part of a log; waits for one if there is none yet, unless the connection is new. Always 200, since anything else ends the CLI's reader.
+async fn read(State(app): State<App>, Path(permit): Path<Permit>, IsFirst(is_first): IsFirst, parameters: Parameters) -> Reply {
     app.signer.check(Purpose::LogRead, &permit, app.now())?;
     let number = |name| parameters.get(name).and_then(|value| value.parse::<u64>().ok());
     let offset = number("offset").unwrap_or(0);
     let limit = number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(MAX_PART_BYTES).min(MAX_PART_BYTES);
-    let deadline = tokio::time::Instant::now() + MAX_WAIT;
+    let deadline = tokio::time::Instant::now() + if is_first { Duration::ZERO } else { MAX_WAIT };
     loop {
         let mut watch = app.coordination.watch(&log_topic(&permit.id));
         let (run, phase) = find(&app, &permit.id).await?;

@@ -1,6 +1,6 @@
-//! Where a request comes from.
+//! Where a request comes from, and over what.
 
-use std::net::IpAddr;
+use std::{convert::Infallible, net::IpAddr};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use tfe_core::subnet::Subnet;
@@ -10,6 +10,22 @@ use crate::{app::App, error::ApiError};
 /// The other end of the connection; unknown when an embedder serves the router.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Whether nothing was asked for on the connection before.
+///
+/// A client asks again by itself when a connection breaks that it has used before, as the transport of Go does with what changes
+/// nothing (`net/http`, `Transport`); if the first question of a connection gets no answer, it gives up. So a first question is not
+/// held until there is news: whoever follows a log over the death of a server would else be lost with the next one.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct IsFirst(pub(crate) bool);
+
+impl<S: Sync> FromRequestParts<S> for IsFirst {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().copied().unwrap_or_default())
+    }
+}
 
 /// The client's address. What a proxy says counts if the proxy is trusted.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,8 @@
 use std::{
     fs,
     io::{Read, Write},
+    net::TcpListener,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -29,6 +31,13 @@ pub(crate) struct Demo {
     pub(crate) home: TempDir,
     pub(crate) access: Value,
     environment: Vec<(String, String)>,
+}
+
+/// Where a server listens.
+#[derive(Clone, Copy)]
+enum Listen<'l> {
+    At(&'l str),
+    On(&'l TcpListener),
 }
 
 /// A directory with a configuration.
@@ -67,8 +76,20 @@ impl Demo {
 
     /// The same with everything of the node in a directory.
     pub(crate) fn serve_in(home: TempDir, environment: Vec<(String, String)>) -> Self {
-        let (process, access) = spawn_server(home.path(), &environment, ANY_PORT);
+        let (process, access) = spawn_server(home.path(), &environment, Listen::At(ANY_PORT));
         Self { process, successor: None, home, access, environment }
+    }
+
+    /// Serves on a socket that somebody keeps when the server dies, as a service manager does.
+    pub(crate) fn serve_on(socket: &TcpListener) -> Self {
+        let (home, environment) = (tempfile::tempdir().unwrap(), Vec::new());
+        let (process, access) = spawn_server(home.path(), &environment, Listen::On(socket));
+        Self { process, successor: None, home, access, environment }
+    }
+
+    /// Serves again on that socket.
+    pub(crate) fn serve_again_on(&mut self, socket: &TcpListener) {
+        (self.process, _) = begin_to_serve(self.home.path(), &self.environment, Listen::On(socket));
     }
 
     /// Another node of the same installation, in a place of its own, with the token of this one.
@@ -78,7 +99,7 @@ impl Demo {
 
     /// A node with everything of it in a directory, for those who have access to the installation already.
     pub(crate) fn join_at(home: TempDir, access: &Value, environment: Vec<(String, String)>) -> Self {
-        let (process, url) = begin_to_serve(home.path(), &environment, ANY_PORT);
+        let (process, url) = begin_to_serve(home.path(), &environment, Listen::At(ANY_PORT));
         let mut access = access.clone();
         let own = |key: &str| access[key].as_str().unwrap();
         let rc = fs::read_to_string(own("terraform_rc")).unwrap().replace(own("url"), &url);
@@ -116,12 +137,12 @@ impl Demo {
     /// Kills the server without a warning and serves again, on another port.
     pub(crate) fn kill_and_serve_again(&mut self) {
         self.kill();
-        (self.process, self.access) = spawn_server(self.home.path(), &self.environment, ANY_PORT);
+        (self.process, self.access) = spawn_server(self.home.path(), &self.environment, Listen::At(ANY_PORT));
     }
 
     /// Serves again at that address, for those who know no other one.
     pub(crate) fn serve_again_at(&mut self, listen: &str) {
-        (self.process, _) = begin_to_serve(self.home.path(), &self.environment, listen);
+        (self.process, _) = begin_to_serve(self.home.path(), &self.environment, Listen::At(listen));
     }
 
     /// Starts terraform in a directory without waiting for it.
@@ -407,7 +428,7 @@ pub(crate) fn tool() -> PathBuf {
     tool
 }
 
-fn spawn_server(home: &Path, environment: &[(String, String)], listen: &str) -> (Child, Value) {
+fn spawn_server(home: &Path, environment: &[(String, String)], listen: Listen<'_>) -> (Child, Value) {
     let data = home.join("data");
     let (process, url) = begin_to_serve(home, environment, listen);
     let mut bootstrap = Command::new(tool());
@@ -418,13 +439,17 @@ fn spawn_server(home: &Path, environment: &[(String, String)], listen: &str) -> 
 }
 
 /// Starts a server and waits for its address.
-fn begin_to_serve(home: &Path, environment: &[(String, String)], listen: &str) -> (Child, String) {
+fn begin_to_serve(home: &Path, environment: &[(String, String)], listen: Listen<'_>) -> (Child, String) {
     let (data, log_path) = (home.join("data"), home.join("server.log"));
     let log = fs::OpenOptions::new().create(true).append(true).open(&log_path).unwrap();
     let before = fs::read_to_string(&log_path).unwrap().len();
     let mut command = command(home, environment);
-    command.args(["serve", "--listen", listen, "--data-dir"]).arg(&data).arg("--work-dir").arg(home.join("work"));
-    let mut process = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    command.args(["serve", "--data-dir"]).arg(&data).arg("--work-dir").arg(home.join("work")).stdin(Stdio::null());
+    match listen {
+        Listen::At(address) => drop(command.args(["--listen", address])),
+        Listen::On(socket) => command = activated(&command, socket),
+    }
+    let mut process = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     let url = until("the server", || {
         let said = fs::read_to_string(&log_path).unwrap()[before..].to_owned();
         if let Some(status) = process.try_wait().unwrap() {
@@ -433,6 +458,17 @@ fn begin_to_serve(home: &Path, environment: &[(String, String)], listen: &str) -
         said.lines().find_map(|line| Some(line.strip_prefix("serving ")?.to_owned()))
     });
     (process, url)
+}
+
+/// The same command with a socket, given as a service manager gives it: the first one is descriptor 3 (`sd_listen_fds(3)`).
+pub(crate) fn activated(command: &Command, socket: &TcpListener) -> Command {
+    let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+    let mut activated = Command::new("/bin/sh");
+    activated.args(["-c", script]).arg(command.get_program()).args(command.get_args());
+    activated.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    activated.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    activated.stdin(OwnedFd::from(socket.try_clone().unwrap()));
+    activated
 }
 
 fn spawn(home: &Path, arguments: &[&str]) -> (Child, Value) {

@@ -3,13 +3,13 @@
 use std::{
     fs,
     net::{TcpListener, TcpStream},
-    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    os::unix::net::UnixDatagram,
     process::{Child, Command, Stdio},
 };
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{PATIENCE, finish, send};
+use crate::harness::{PATIENCE, activated, finish, send};
 
 /// What a service manager does: it opens the socket, starts the service, and listens to what it tells.
 struct Manager {
@@ -26,13 +26,10 @@ impl Manager {
         let address = socket.local_addr().unwrap();
         let notices = UnixDatagram::bind(home.path().join("notify")).unwrap();
         notices.set_read_timeout(Some(PATIENCE)).unwrap();
-        // The first socket is descriptor 3 (`sd_listen_fds(3)`).
-        let script = "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script, env!("CARGO_BIN_EXE_tfe-server"), "serve", "--data-dir"]).arg(home.path().join("data"));
-        command.env("NOTIFY_SOCKET", home.path().join("notify")).stdin(Stdio::from(OwnedFd::from(socket)));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tfe-server"));
+        command.args(["serve", "--data-dir"]).arg(home.path().join("data")).env("NOTIFY_SOCKET", home.path().join("notify"));
         let log = fs::File::create(home.path().join("server.log")).unwrap();
-        let service = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let service = activated(&command, &socket).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         Self { home, notices, service, address }
     }
 
