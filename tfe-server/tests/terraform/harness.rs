@@ -113,6 +113,11 @@ impl Demo {
         }
     }
 
+    /// From now on that process is the server, since the one before it has died.
+    pub(crate) fn succeeded_by(&mut self, process: u32) {
+        self.successor = Some(process);
+    }
+
     /// Kills the server without a warning and serves again, on another port.
     pub(crate) fn kill_and_serve_again(&mut self) {
         self.kill();
@@ -143,6 +148,10 @@ impl Demo {
 
     /// Kills the server without a warning.
     pub(crate) fn kill(&mut self) {
+        if let Some(successor) = self.successor.take() {
+            send(successor, Signal::SIGKILL);
+            return until("the end of the server", || is_over(successor).then_some(()));
+        }
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -162,8 +171,7 @@ impl Demo {
 
     /// Kills the server without a warning and starts it again on the same directory.
     pub(crate) fn kill_and_restart(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.kill();
         (self.process, self.access) = spawn(self.home.path(), &[]);
     }
 
