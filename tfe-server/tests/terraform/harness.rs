@@ -18,6 +18,8 @@ use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// Where files are in memory, on most machines.
+const MEMORY: &str = "/dev/shm";
 /// Where a server listens that is free to choose.
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -71,6 +73,11 @@ impl Demo {
         Self { process, successor: None, home, access, environment }
     }
 
+    /// The same in memory, for tests of many thousand commits. Processes that die lose nothing of it, a machine would.
+    pub(crate) fn serve_in_memory(environment: Vec<(String, String)>) -> Self {
+        Self::serve_in(tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).unwrap(), environment)
+    }
+
     /// Another node of the same installation, in a place of its own, with the token of this one.
     pub(crate) fn join(&self, environment: Vec<(String, String)>) -> Self {
         Self::join_at(tempfile::tempdir().unwrap(), &self.access, environment)
@@ -122,6 +129,11 @@ impl Demo {
     pub(crate) fn kill_and_serve_again(&mut self) {
         self.kill();
         (self.process, self.access) = spawn_server(self.home.path(), &self.environment, ANY_PORT);
+    }
+
+    /// Changes what servers that are started from now on have in their environment.
+    pub(crate) fn set(&mut self, settings: Vec<(String, String)>) {
+        self.environment.extend(settings);
     }
 
     /// Serves again at that address, for those who know no other one.

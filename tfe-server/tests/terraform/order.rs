@@ -53,7 +53,7 @@ impl Steps {
 /// of them have to begin exactly in the order in which they were queued.
 #[test]
 fn a_thousand_queued_runs_keep_their_order_across_crashes_and_upgrades() {
-    let mut server = Demo::serve(owned(&[("TFE_LOG", "info"), ("TFE_WORKER_EMBEDDED", "false"), ("TFE_WORKER_TOKEN", TOKEN)]));
+    let mut server = Demo::serve_in_memory(owned(&[("TFE_LOG", "info"), ("TFE_WORKER_EMBEDDED", "false"), ("TFE_WORKER_TOKEN", TOKEN)]));
     let runtime = Runtime::new().unwrap();
     let queuer = Queuer::new(&server);
     let places = runtime.block_on(queuer.places(WORKSPACES));

@@ -1,11 +1,12 @@
 //! Deaths while the key is rotated, and while everything is sealed anew.
 
 use serde_json::{Value, json};
-use tfe_storage::fail_point::{FailPoint, RESEALING, ROTATION};
+use tfe_storage::fail_point::{FailPoint, RESEALING, ROTATION, ROTATION_DRAFTED, ROTATION_RENAMED};
 
-use super::{died, doomed, kept::Kept};
+use super::{died, dies_at_its_start, doomed, dying_at, kept::Kept};
 use crate::{
     harness::{Demo, until},
+    services::owned,
     upgrade::address,
 };
 
@@ -13,10 +14,24 @@ const KEYS: &str = "/api/v2/admin/keys";
 
 /// A server that will die at the point, with something sealed.
 fn prepared(point: FailPoint) -> (Demo, Kept) {
-    let (home, settings) = doomed(point);
-    let server = Demo::serve_in(home, settings);
+    let mut server = Demo::serve(owned(&[]));
     let kept = Kept::make(&server);
+    let listen = address(&server);
+    // The first keyring is written as the next ones are.
+    server.kill();
+    server.set(dying_at(point, server.home.path()));
+    server.serve_again_at(&listen);
     (server, kept)
+}
+
+#[test]
+fn a_death_while_the_first_keyring_is_written_is_in_nobodys_way() {
+    for point in [ROTATION_DRAFTED, ROTATION_RENAMED] {
+        let (home, settings) = doomed(point);
+        dies_at_its_start(home.path(), &settings, point);
+        let server = Demo::serve_in(home, settings);
+        Kept::make(&server).check(&server);
+    }
 }
 
 #[test]
