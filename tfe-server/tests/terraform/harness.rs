@@ -390,7 +390,9 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 /// Whether a process has ended, perhaps without anybody who was told.
 fn is_over(process: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    status.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
+    // The first of its threads may have ended before the others, which have its files open.
+    let has_threads = || fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|threads| threads.count() > 1);
+    status.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z') && !has_threads())
 }
 
 /// Waits until `look` finds something.

@@ -2,18 +2,16 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tfe_cli::{Client, Host, NewRun, Run, pack_files};
 use tfe_core::secret::Secret;
 
-use crate::harness::Demo;
+use crate::harness::{Demo, PATIENCE};
 
 /// The pause before a server that is away is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How often a run is asked for: the server is back after one pause or fifty.
-const MAX_TRIES: usize = 500;
 
 /// A workspace with a configuration.
 #[derive(Debug)]
@@ -71,7 +69,8 @@ impl Queuer {
             message: number.to_string(),
             ..NewRun::default()
         };
-        for _ in 0..MAX_TRIES {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             if let Ok(run) = self.client.create_run(&new).await {
                 return run.id;
             }
@@ -85,7 +84,8 @@ impl Queuer {
 
     /// The newest run of a workspace, as soon as a server tells.
     async fn newest(&self, place: &Place) -> Option<Run> {
-        for _ in 0..MAX_TRIES {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             match self.client.runs(&place.workspace, 1).await {
                 Ok(runs) => return runs.into_iter().next(),
                 Err(_) => tokio::time::sleep(PAUSE).await,
