@@ -13,6 +13,7 @@ pub mod collect;
 pub mod configuration;
 pub mod embedded;
 mod error;
+pub mod fail_points;
 mod health;
 mod http;
 pub mod metrics;

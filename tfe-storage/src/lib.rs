@@ -7,6 +7,7 @@
 mod batch;
 pub mod blobs;
 mod error;
+pub mod fail_point;
 mod finding;
 mod memory;
 pub mod migrate;

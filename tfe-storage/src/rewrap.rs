@@ -4,7 +4,7 @@
 
 use tfe_core::record::Kind;
 
-use crate::{Batch, Error, Query, Result, Store, StoredRecord, Vault, VaultError, batch::Write};
+use crate::{Batch, Error, Query, Result, Store, StoredRecord, Vault, VaultError, batch::Write, fail_point::RESEALING_RECORD};
 
 /// Records that one step looks at: with a remote vault each may take some milliseconds.
 pub const REWRAP_PAGE: u64 = 100;
@@ -51,7 +51,10 @@ pub async fn rewrap_page(
     let page = page_after(store, kind, after, REWRAP_PAGE).await?;
     let mut changed = 0;
     for record in &page {
-        changed += u64::from(rewrap_record(store, vault, kind, record.clone()).await?);
+        if rewrap_record(store, vault, kind, record.clone()).await? {
+            changed += 1;
+            RESEALING_RECORD.reach();
+        }
     }
     let is_full = page.len() as u64 == REWRAP_PAGE;
     let last = page.last().filter(|_| is_full).map(|record| record.id.clone());

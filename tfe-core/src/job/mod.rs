@@ -34,7 +34,7 @@ pub const MAX_PLAN_ATTEMPTS: u32 = 3;
 pub struct Job {
     /// Its id.
     pub id: Id<Job>,
-    /// When it was queued.
+    /// Since when it could be done, which is when it was queued, or shortly before ([`ready_since`](crate::run::ready_since)).
     pub created_at: Timestamp,
     /// The run it belongs to.
     pub run_id: Id<Run>,

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     event::{Event, Result as PhaseResult},
     machine::{Effect, FORCE_CANCEL_DELAY_SECONDS, Step},
-    queue::{admissible, is_superseded_by},
+    queue::{admissible, is_superseded_by, ready_since},
     status::{PhaseStatus, Status},
 };
 use crate::{

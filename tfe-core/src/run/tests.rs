@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 
-use super::{Effect, Event, Phase, PhaseRecord, PhaseResult, PhaseStatus, Run, RunOptions, Status, admissible, is_superseded_by};
+use super::{
+    Effect, Event, Phase, PhaseRecord, PhaseResult, PhaseStatus, Run, RunOptions, Status, admissible, is_superseded_by, ready_since,
+};
 use crate::{id::Id, plan::Summary, time::Timestamp, workspace::Workspace};
 
 fn run(sequence: u64, options: RunOptions) -> Run {
@@ -250,6 +252,26 @@ fn workspace() -> Workspace {
         current_state_version_id: None,
         resource_count: 0,
     }
+}
+
+#[test]
+fn a_run_is_ready_since_its_workspace_was_free_whenever_that_is_noticed() {
+    let at = Timestamp::from_millis;
+    let mut waiting = run(1, RunOptions::default());
+    waiting.created_at = at(10);
+    let free_since = |millis| Workspace { updated_at: at(millis), ..workspace() };
+    let plan = |run: &Run, free| ready_since(run, Phase::Plan, &free_since(free), at(100));
+    assert_eq!(plan(&waiting, 40), at(40), "noticed 60 later");
+    assert_eq!(plan(&waiting, 5), at(10), "not before it was queued");
+    assert_eq!(plan(&waiting, 400), at(100), "another clock is ahead");
+    let mut looking = run(2, RunOptions { plan_only: true, ..RunOptions::default() });
+    looking.created_at = at(10);
+    assert_eq!(plan(&looking, 40), at(10), "it needs no free workspace");
+    let apply = |run: &Run, free| ready_since(run, Phase::Apply, &free_since(free), at(100));
+    assert_eq!(apply(&waiting, 40), at(100), "an apply that waited for nobody");
+    waiting.reached.insert(Status::Confirmed.as_str().to_owned(), at(50));
+    assert_eq!(apply(&waiting, 40), at(50));
+    assert_eq!(apply(&waiting, 60), at(60));
 }
 
 #[test]

@@ -7,7 +7,13 @@ use std::{
     process::ExitCode,
 };
 
-use tfe_server::{App, Server, configuration::Configuration, embedded::DirectoryLock, initial_admin_token, watchdog};
+use tfe_server::{
+    App, Server,
+    configuration::Configuration,
+    embedded::DirectoryLock,
+    fail_points::{TAKE_OVER_READY, UPGRADE_FINISHED},
+    initial_admin_token, watchdog,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +48,7 @@ pub(crate) async fn run(options: ServeOptions, activated: Activated) -> Result<E
     let ready = prepare(&options, activated, Some(inheritance)).await;
     predecessor.tell(&ready);
     let ready = ready?;
+    TAKE_OVER_READY.reach();
     if let Some(snapshots) = ready.server.app().snapshots.clone() {
         tokio::spawn(async move {
             predecessor.ended().await;
@@ -79,7 +86,8 @@ async fn serve(ready: Ready, binary: PathBuf) -> Result<ExitCode, Failure> {
     if let Some(metrics) = &inheritance.metrics {
         server.serve_metrics(listening(metrics)?, shutdown.clone());
     }
-    watchdog::watch(app.health.clone(), || notify::tell("WATCHDOG=1"));
+    let health = app.health.clone();
+    watchdog::watch(health.clone(), || notify::tell("WATCHDOG=1"));
     tokio::spawn(ended(shutdown.clone()));
     tokio::spawn(stopping(app.clone(), shutdown.clone()));
     let handover = Handover { app, binary, inheritance, shutdown: shutdown.clone() };
@@ -90,6 +98,9 @@ async fn serve(ready: Ready, binary: PathBuf) -> Result<ExitCode, Failure> {
     });
     notify::tell("READY=1");
     server.serve(listener, tls, shutdown).await?;
+    if health.is_handed_over() {
+        UPGRADE_FINISHED.reach();
+    }
     Ok(ExitCode::SUCCESS)
 }
 

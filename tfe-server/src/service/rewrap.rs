@@ -1,7 +1,11 @@
 //! Sealing everything anew after a key was rotated, while the system works, a step in each round of the reconciler.
 
 use tfe_core::{KINDS, record::Kind, rewrap::Rewrap};
-use tfe_storage::{Batch, Error, StoreExt, Versioned, rewrap_page};
+use tfe_storage::{
+    Batch, Error, StoreExt, Versioned,
+    fail_point::{RESEALING_BEGUN, RESEALING_NOTED, RESEALING_PAGE},
+    rewrap_page,
+};
 
 use crate::{
     app::App,
@@ -23,6 +27,7 @@ pub(crate) async fn begin(app: &App) -> Result<Rewrap, ApiError> {
         None => Batch::new().insert(&next),
     };
     app.store.commit(batch).await?;
+    RESEALING_BEGUN.reach();
     Ok(next)
 }
 
@@ -37,11 +42,13 @@ pub(crate) async fn go_on(app: &App) -> Result<(), ApiError> {
         let Some(present) = progress(app).await?.filter(|present| present.finished_at.is_none()) else { return Ok(()) };
         let next = step(app, &present).await;
         let failed = next.error.is_some();
+        RESEALING_PAGE.reach();
         if next != present.record {
             match app.store.commit(Batch::new().update(&present, &next)).await {
                 Ok(()) | Err(Error::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+            RESEALING_NOTED.reach();
         }
         if failed {
             return Ok(());

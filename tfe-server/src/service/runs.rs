@@ -11,7 +11,7 @@ use tfe_core::{
     event::RunEvent,
     id::Id,
     job::{Job, JobStatus, Priority},
-    run::{Effect, Event, Phase, PhaseRecord, Run, RunOptions, RunVariable, Status, admissible, is_superseded_by},
+    run::{Effect, Event, Phase, PhaseRecord, Run, RunOptions, RunVariable, Status, admissible, is_superseded_by, ready_since},
     user::User,
     workspace::{Lock, LockHolder, Workspace},
 };
@@ -227,7 +227,7 @@ async fn new_job(app: &App, run: &Run, phase: Phase) -> Result<Job, ApiError> {
     let spool_key = app.vault.seal(&Job::SPOOL_KEY.context(&id), &key).await?;
     Ok(Job {
         id,
-        created_at: app.now(),
+        created_at: ready_since(run, phase, &workspace, app.now()),
         run_id: run.id.clone(),
         workspace_id: run.workspace_id.clone(),
         organization_id: run.organization_id.clone(),

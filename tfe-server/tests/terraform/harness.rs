@@ -20,6 +20,8 @@ use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// Where files are in memory, on most machines.
+const MEMORY: &str = "/dev/shm";
 /// Where a server listens that is free to choose.
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -92,6 +94,11 @@ impl Demo {
         (self.process, _) = begin_to_serve(self.home.path(), &self.environment, Listen::On(socket));
     }
 
+    /// The same in memory, for tests of many thousand commits. Processes that die lose nothing of it, a machine would.
+    pub(crate) fn serve_in_memory(environment: Vec<(String, String)>) -> Self {
+        Self::serve_in(tempfile::tempdir_in(MEMORY).or_else(|_| tempfile::tempdir()).unwrap(), environment)
+    }
+
     /// Another node of the same installation, in a place of its own, with the token of this one.
     pub(crate) fn join(&self, environment: Vec<(String, String)>) -> Self {
         Self::join_at(tempfile::tempdir().unwrap(), &self.access, environment)
@@ -134,10 +141,20 @@ impl Demo {
         }
     }
 
+    /// From now on that process is the server, since the one before it has died.
+    pub(crate) fn succeeded_by(&mut self, process: u32) {
+        self.successor = Some(process);
+    }
+
     /// Kills the server without a warning and serves again, on another port.
     pub(crate) fn kill_and_serve_again(&mut self) {
         self.kill();
         (self.process, self.access) = spawn_server(self.home.path(), &self.environment, Listen::At(ANY_PORT));
+    }
+
+    /// Changes what servers that are started from now on have in their environment.
+    pub(crate) fn set(&mut self, settings: Vec<(String, String)>) {
+        self.environment.extend(settings);
     }
 
     /// Serves again at that address, for those who know no other one.
@@ -164,6 +181,10 @@ impl Demo {
 
     /// Kills the server without a warning.
     pub(crate) fn kill(&mut self) {
+        if let Some(successor) = self.successor.take() {
+            send(successor, Signal::SIGKILL);
+            return until("the end of the server", || is_over(successor).then_some(()));
+        }
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -183,8 +204,7 @@ impl Demo {
 
     /// Kills the server without a warning and starts it again on the same directory.
     pub(crate) fn kill_and_restart(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.kill();
         (self.process, self.access) = spawn(self.home.path(), &[]);
     }
 
@@ -391,7 +411,9 @@ pub(crate) fn send(pid: u32, signal: Signal) {
 /// Whether a process has ended, perhaps without anybody who was told.
 fn is_over(process: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    status.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z'))
+    // The first of its threads may have ended before the others, which have its files open.
+    let has_threads = || fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|threads| threads.count() > 1);
+    status.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('Z') && !has_threads())
 }
 
 /// Waits until `look` finds something.

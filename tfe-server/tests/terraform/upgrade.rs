@@ -169,19 +169,19 @@ fn answer(connection: &mut BufReader<TcpStream>) -> Result<(u16, bool), String> 
     Ok((status.ok_or("no status")?, closes))
 }
 
-fn address(server: &Demo) -> String {
+pub(crate) fn address(server: &Demo) -> String {
     server.text("url").trim_start_matches("http://").to_owned()
 }
 
 /// `tfe-server upgrade` on the server's directory.
-fn upgrade(server: &Demo, arguments: &[&str]) -> Outcome {
+pub(crate) fn upgrade(server: &Demo, arguments: &[&str]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tfe-server"));
     command.args(["upgrade", "--data-dir"]).arg(server.data_directory()).args(arguments);
     finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap())
 }
 
 /// Upgrades a server, which must work, and waits for the end of the process before.
-fn upgraded(server: &mut Demo) {
+pub(crate) fn upgraded(server: &mut Demo) {
     let outcome = upgrade(server, &[]).succeeded();
     let number = outcome.text.split_whitespace().nth(1).unwrap().parse().unwrap();
     server.replaced_by(number);
@@ -287,7 +287,7 @@ fn a_second_server_is_refused_before_during_and_after_an_upgrade() {
     refused(&server);
 }
 
-fn refused(server: &Demo) {
+pub(crate) fn refused(server: &Demo) {
     second(&server.data_directory()).failed().shows("is in use by another server");
 }
 

@@ -3,13 +3,16 @@
 use std::{fs::OpenOptions, io, path::Path, time::Duration};
 
 use sqlx::{
-    Sqlite,
+    Pool, Sqlite,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tfe_core::record::Kind;
 
 use super::SqlStore;
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    fail_point::{MIGRATION_ADDING, MIGRATION_COMMITTED, MIGRATION_COMMITTING, MIGRATION_CREATED, MIGRATION_OPENED},
+};
 
 /// Connections for reads. Reads take well under a millisecond, so a few serve thousands a second.
 const READERS: u32 = 4;
@@ -21,6 +24,7 @@ impl SqlStore<Sqlite> {
     /// be on a local disk: the write-ahead log needs shared memory.
     pub async fn open(path: &Path, kinds: &[&'static Kind]) -> Result<Self> {
         create(path).map_err(|error| Error::unavailable(io::Error::new(error.kind(), format!("{}: {error}", path.display()))))?;
+        MIGRATION_CREATED.reach();
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -31,8 +35,27 @@ impl SqlStore<Sqlite> {
         // One writer with a fair queue before it: several would wait for each other by sleeping and guessing.
         let write = pool(1).connect_with(options.clone()).await.map_err(Error::unavailable)?;
         let read = pool(READERS).connect_with(options.read_only(true)).await.map_err(Error::unavailable)?;
-        Self::prepared(read, write, kinds).await
+        MIGRATION_OPENED.reach();
+        watch(&write).await?;
+        let store = Self::prepared(read, write, kinds).await?;
+        MIGRATION_COMMITTED.reach();
+        Ok(store)
     }
+}
+
+/// Reaches the points within the transaction that adds to the schema, which is the first to commit anything.
+async fn watch(write: &Pool<Sqlite>) -> Result<()> {
+    if !MIGRATION_ADDING.is_asked_for() && !MIGRATION_COMMITTING.is_asked_for() {
+        return Ok(());
+    }
+    let mut connection = write.acquire().await.map_err(Error::unavailable)?;
+    let mut handle = connection.lock_handle().await.map_err(Error::unavailable)?;
+    handle.set_update_hook(|_| MIGRATION_ADDING.reach());
+    handle.set_commit_hook(|| {
+        MIGRATION_COMMITTING.reach();
+        true
+    });
+    Ok(())
 }
 
 fn pool(connections: u32) -> SqlitePoolOptions {

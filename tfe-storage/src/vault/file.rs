@@ -7,6 +7,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::fail_point::{ROTATION_DRAFTED, ROTATION_RENAMED};
+
 /// Makes the file, all of it at once; [`io::ErrorKind::AlreadyExists`] if there is one.
 pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = write_draft(path, content)?;
@@ -20,7 +22,9 @@ pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Makes or replaces the file.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let draft = write_draft(path, content)?;
+    ROTATION_DRAFTED.reach();
     fs::rename(&draft, path)?;
+    ROTATION_RENAMED.reach();
     sync_directory(path)
 }
 

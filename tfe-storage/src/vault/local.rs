@@ -20,7 +20,10 @@ use super::{
     place::{Found, Place, Written, blocking},
     root::Root,
 };
-use crate::Store;
+use crate::{
+    Store,
+    fail_point::{ROTATION_MADE, ROTATION_USED, ROTATION_WRITTEN},
+};
 
 const NAME: &str = "local";
 /// Raised when the document changes in a way that older programs cannot follow.
@@ -141,10 +144,13 @@ impl Vault for LocalVault {
             let (found, document) = self.shared.read().await?;
             let keyring = document.open(&self.shared.place, &self.shared.root_key)?.rotated()?;
             let next = Document::seal(document.root, &self.shared.root_key, &keyring)?;
+            ROTATION_MADE.reach();
             // Written before it is used: no value may be sealed with a key that a crash could lose.
             if self.shared.place.write(next, found.created_at(), Some(&found)).await? == Written::Yes {
+                ROTATION_WRITTEN.reach();
                 let version = keyring.newest_version();
                 self.shared.replace(keyring);
+                ROTATION_USED.reach();
                 return Ok(version);
             }
         }

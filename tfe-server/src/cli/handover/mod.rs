@@ -14,7 +14,11 @@ use std::{
     time::Duration,
 };
 
-use tfe_server::{App, own_jobs};
+use tfe_server::{
+    App,
+    fail_points::{UPGRADE_ANSWERED, UPGRADE_ASKED},
+    own_jobs,
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{
@@ -88,6 +92,7 @@ impl Handover {
         let mut line = String::new();
         tokio::time::timeout(REQUEST_TIMEOUT, reader.read_line(&mut line)).await??;
         let request: Request = serde_json::from_str(&line)?;
+        UPGRADE_ASKED.reach();
         let replaced = tokio::select! {
             replaced = self.replace(&request, &mut writer) => replaced,
             () = gone(reader.into_inner().into_inner()) => Err("whoever asked for the upgrade went away".into()),
@@ -100,6 +105,7 @@ impl Handover {
                 self.app.health.hand_over();
                 notify::tell(&format!("MAINPID={process}"));
                 let answered = write(&mut writer, &Answer::Replaced { process }).await;
+                UPGRADE_ANSWERED.reach();
                 self.shutdown.cancel();
                 answered.map(|()| true)
             }

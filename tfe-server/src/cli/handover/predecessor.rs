@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use tfe_server::fail_points::{TAKE_OVER_INHERITED, TAKE_OVER_OPENED, TAKE_OVER_STARTED};
+
 use super::{Failure, Inheritance, READY};
 
 /// How often it is looked whether the process before this one has ended.
@@ -24,9 +26,11 @@ pub(crate) struct Predecessor {
 impl Predecessor {
     /// Takes what the server that started this process hands over, on standard input.
     pub(crate) fn meet() -> Result<(Self, Inheritance), Failure> {
+        TAKE_OVER_STARTED.reach();
         let line = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let inheritance = Inheritance::receive(&line)
             .map_err(|error| format!("nothing was handed over ({error}); this is done by a running server: tfe-server upgrade"))?;
+        TAKE_OVER_INHERITED.reach();
         Ok((Self { line, process: parent_id() }, inheritance))
     }
 
@@ -43,6 +47,9 @@ impl Predecessor {
             Ok(_) => READY.to_owned(),
             Err(error) => error.to_string().replace('\n', " "),
         };
+        if outcome.is_ok() {
+            TAKE_OVER_OPENED.reach();
+        }
         // One that has died needs no answer; somebody must serve.
         if let Err(error) = writeln!(self.line, "{line}") {
             tracing::warn!(%error, "the server before this one is gone already");

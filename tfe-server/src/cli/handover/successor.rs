@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tfe_server::fail_points::{UPGRADE_HANDED_OVER, UPGRADE_READY, UPGRADE_STARTED};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
@@ -36,14 +37,17 @@ pub(super) async fn install(binary: &Path, inheritance: &Inheritance) -> Result<
     // Its end of the line must be the only one, or its death would not be seen.
     drop(command);
     let mut candidate = Candidate(Some(started));
+    UPGRADE_STARTED.reach();
     if let Err(error) = inheritance.send(&here) {
         // One that has ended already says more by its status; another one learns here that there is nothing to wait for.
         tracing::warn!(%error, "nothing could be handed over");
         let _ = here.shutdown(Shutdown::Write);
     }
+    UPGRADE_HANDED_OVER.reach();
     let ready = tokio::time::timeout(READY_TIMEOUT, candidate.until_ready(here)).await;
     let late = format!("the new server was not ready within {} seconds; its messages are in the server's log", READY_TIMEOUT.as_secs());
     ready.unwrap_or_else(|_| Err(late.into()))?;
+    UPGRADE_READY.reach();
     candidate.succeed()
 }
 
