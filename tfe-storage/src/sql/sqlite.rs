@@ -8,7 +8,7 @@ use sqlx::{
 };
 use tfe_core::record::Kind;
 
-use super::SqlStore;
+use super::{SqlStore, schema};
 use crate::error::{Error, Result};
 
 /// Connections for reads. Reads take well under a millisecond, so a few serve thousands a second.
@@ -31,7 +31,8 @@ impl SqlStore<Sqlite> {
         // One writer with a fair queue before it: several would wait for each other by sleeping and guessing.
         let write = pool(1).connect_with(options.clone()).await.map_err(Error::unavailable)?;
         let read = pool(READERS).connect_with(options.read_only(true)).await.map_err(Error::unavailable)?;
-        Self::prepared(read, write, kinds).await
+        schema::reconcile(&write, kinds).await?;
+        Ok(Self { read, write })
     }
 }
 
