@@ -57,10 +57,10 @@ async fn connections_that_the_server_ended_are_replaced() {
         insert(&*store).await;
         let mut administrator = sqlx::PgConnection::connect(&url).await.unwrap();
         for round in 0..5 {
-            sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tfe'")
-                .execute(&mut administrator)
-                .await
-                .unwrap();
+            // Other tests have databases of their own.
+            let ours =
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tfe' AND datname = current_database()";
+            sqlx::query(ours).execute(&mut administrator).await.unwrap();
             store.update::<Shelf>("a", counted).await.unwrap();
             assert_eq!(count(&*store).await, round + 1);
         }

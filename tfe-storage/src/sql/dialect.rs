@@ -24,6 +24,8 @@ pub trait Dialect: Database {
     const EXPLAIN: &'static str;
     /// What makes plans independent of how much is in a table, before one is asked for.
     const PREPARE_EXPLAIN: &'static [&'static str];
+    /// Whether several programs work with it at the same time, so that tables must grow while others use them.
+    const IS_SHARED: bool;
     /// What begins a change of the schema, so that programs that start together do it one after another.
     const PREPARE_SCHEMA: &'static [&'static str];
 }
@@ -42,6 +44,7 @@ impl Dialect for sqlx::Sqlite {
     const MARKS_COMMITS: bool = false;
     const EXPLAIN: &'static str = "EXPLAIN QUERY PLAN ";
     const PREPARE_EXPLAIN: &'static [&'static str] = &[];
+    const IS_SHARED: bool = false;
     const PREPARE_SCHEMA: &'static [&'static str] = &[];
 }
 
@@ -59,7 +62,8 @@ impl Dialect for sqlx::Postgres {
     const EXPLAIN: &'static str = "EXPLAIN ";
     // Small tables are read whole whatever indexes there are; what remains a scan then has no index.
     const PREPARE_EXPLAIN: &'static [&'static str] = &["SET LOCAL enable_seqscan = off"];
-    // Adding a column rewrites the table, which may take longer than any statement should otherwise. The number
+    const IS_SHARED: bool = true;
+    // Releases that fill new columns while they have the lock may take longer than any statement should otherwise. The number
     // of the lock is "tfe" in ASCII and means this only.
     const PREPARE_SCHEMA: &'static [&'static str] = &["SET LOCAL statement_timeout = 0", "SELECT pg_advisory_xact_lock(7628389)"];
 }

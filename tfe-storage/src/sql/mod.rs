@@ -1,8 +1,8 @@
 //! Records in an SQL database: one implementation for `SQLite` and `PostgreSQL`.
 //!
 //! A kind is a table with the columns `id`, `created_at`, `version` and `body`; what can be filtered, must be unique
-//! or refers to something is a column that the database generates from the body, so it is written once and the
-//! database itself keeps the promises. Names in SQL come from [`Kind`]s, which are constants of the program;
+//! or refers to something is a column that the database itself fills from the body, so it is written once and the
+//! database keeps the promises. Names in SQL come from [`Kind`]s, which are constants of the program;
 //! everything else is bound.
 
 mod commit;
@@ -25,9 +25,12 @@ use sqlx::{ColumnIndex, Database, Decode, Encode, Executor, IntoArguments, Pool,
 use tfe_core::{record::Kind, time::Timestamp};
 
 pub use self::dialect::Dialect;
-#[cfg(feature = "postgres")]
-pub use self::postgres::{DEFAULT_CONNECTIONS, MIN_CONNECTIONS};
 use self::{commit::Outcome, outage::Patience, statement::Row, view::SqlView};
+#[cfg(feature = "postgres")]
+pub use self::{
+    postgres::{DEFAULT_CONNECTIONS, MIN_CONNECTIONS},
+    schema::online::SCHEMA_LOCK_TIMEOUT,
+};
 use crate::{
     batch::Batch,
     error::{Error, Result},
@@ -41,20 +44,6 @@ pub struct SqlStore<DB: Database> {
     read: Pool<DB>,
     /// Connections for commits; the same pool where the database lets writers wait fairly.
     write: Pool<DB>,
-}
-
-impl<DB: Dialect> SqlStore<DB>
-where
-    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    DB::Arguments: IntoArguments<DB>,
-    for<'q> String: Encode<'q, DB> + Decode<'q, DB> + Type<DB>,
-    usize: ColumnIndex<DB::Row>,
-{
-    /// A store on open pools, after bringing the schema up to the kinds.
-    async fn prepared(read: Pool<DB>, write: Pool<DB>, kinds: &[&'static Kind]) -> Result<Self> {
-        schema::reconcile(&write, kinds).await?;
-        Ok(Self { read, write })
-    }
 }
 
 #[async_trait]

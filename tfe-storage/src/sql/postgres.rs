@@ -11,6 +11,7 @@ use tfe_core::record::Kind;
 use super::{
     SqlStore,
     outage::{self, Patience},
+    schema,
 };
 use crate::error::{Error, Result};
 
@@ -28,7 +29,7 @@ const WRITE_TIMEOUT: (&str, &str) = ("statement_timeout", "30s");
 const IDLE_TIMEOUT: (&str, &str) = ("idle_in_transaction_session_timeout", "30s");
 
 impl SqlStore<Postgres> {
-    /// Connects to the database and brings its schema up to the kinds. Version 15 or newer. A third of the
+    /// Connects to the database and brings its schema up to the kinds, while others go on working with it. Version 15 or newer. A third of the
     /// connections is for commits alone, so that no storm of lists can keep runs from moving.
     pub async fn connect(options: PgConnectOptions, connections: u32, kinds: &[&'static Kind]) -> Result<Self> {
         let options = options.application_name("tfe");
@@ -36,7 +37,8 @@ impl SqlStore<Postgres> {
         let readers = connections.saturating_sub(writers).max(1);
         let read = pool(readers).connect_lazy_with(options.clone().options([READ_TIMEOUT, IDLE_TIMEOUT]));
         let write = first_connection(writers, options.options([WRITE_TIMEOUT, IDLE_TIMEOUT])).await?;
-        Self::prepared(read, write, kinds).await
+        schema::online::reconcile(&write, kinds).await?;
+        Ok(Self { read, write })
     }
 }
 

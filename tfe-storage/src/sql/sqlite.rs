@@ -8,7 +8,7 @@ use sqlx::{
 };
 use tfe_core::record::Kind;
 
-use super::SqlStore;
+use super::{SqlStore, schema};
 use crate::{
     error::{Error, Result},
     fail_point::{MIGRATION_ADDING, MIGRATION_COMMITTED, MIGRATION_COMMITTING, MIGRATION_CREATED, MIGRATION_OPENED},
@@ -37,9 +37,9 @@ impl SqlStore<Sqlite> {
         let read = pool(READERS).connect_with(options.read_only(true)).await.map_err(Error::unavailable)?;
         MIGRATION_OPENED.reach();
         watch(&write).await?;
-        let store = Self::prepared(read, write, kinds).await?;
+        schema::reconcile(&write, kinds).await?;
         MIGRATION_COMMITTED.reach();
-        Ok(store)
+        Ok(Self { read, write })
     }
 }
 
