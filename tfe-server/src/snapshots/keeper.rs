@@ -132,7 +132,8 @@ impl Keeper {
     }
 
     async fn drill(&mut self, now: Timestamp) -> Result<(), SnapshotError> {
-        let drilled = self.holding(self.snapshots.verify(&Choice::Newest, &mut |_, _| {})).await?;
+        // On the heap, since it holds a whole restore.
+        let drilled = Box::pin(self.holding(self.snapshots.verify(&Choice::Newest, &mut |_, _| {}))).await?;
         self.drilled_at = Some(now);
         let (snapshot, records) = (drilled.snapshot, drilled.records);
         tracing::info!(snapshot, records, "the newest snapshot was restored for trial, and is good");
