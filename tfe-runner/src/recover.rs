@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// How long an engine that was interrupted by the kernel may take to save and end.
+/// How long an engine that was interrupted since its supervisor died may take to save and end.
 const GRACE: Duration = Duration::from_secs(30);
 /// How often it is looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Waits for the engines to end, which the kernel asked them to, and ends them after the grace time.
+/// Waits for the engines to end, which they were asked to when their supervisor died, and ends them after the grace time.
 pub(crate) async fn end_engines(spool: &Path) {
     let engines = handle::engines(spool).processes;
     let deadline = Instant::now() + GRACE;

@@ -20,7 +20,7 @@ use super::{
     Ended, Launch, OnEnd, Room, Sandbox,
     enter::Enclosure,
     init::{Order, Report},
-    launcher::{ENCLOSE, await_end, pid},
+    launcher::{ENCLOSE, await_end, await_group, pid},
     line::Line,
 };
 
@@ -81,9 +81,9 @@ impl Room for Chamber {
     }
 
     fn kill(&mut self) {
-        if self.awaited.is_any() {
+        self.awaited.if_any(|| {
             let _ = killpg(self.launcher, Signal::SIGKILL);
-        }
+        });
     }
 
     fn clean(&mut self) -> io::Result<()> {
@@ -115,8 +115,19 @@ fn listen(line: &Line, pid: Pid, mut launcher: Child, awaited: &Awaited) {
     while let Ok(Some(Report { number, ended })) = line.receive() {
         awaited.ended(number, ended);
     }
-    awaited.over(await_end(pid));
+    let ended = match await_end(pid) {
+        // What did not tell how it ended was not done, however well the sandbox did.
+        Ended::Code(0) => Ended::Code(1),
+        ended => ended,
+    };
+    // Its number is free when it is collected, so nobody may use it from here on.
+    let ends = awaited.over(ended);
     let _ = launcher.wait();
+    // One that was killed has left the first process of the sandbox to this one, and that ends after everything in there.
+    await_group(pid);
+    for on_end in ends.into_values() {
+        on_end(ended);
+    }
 }
 
 /// What keeps a message from being read is in the errors, and in how the launcher ends.
@@ -132,8 +143,13 @@ impl Awaited {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_any(&self) -> bool {
-        matches!(&*self.lock(), Ends::Ahead(ends) if !ends.is_empty())
+    /// Does something while an end is to come, and no longer than that.
+    fn if_any(&self, act: impl FnOnce()) {
+        if let Ends::Ahead(ends) = &*self.lock()
+            && !ends.is_empty()
+        {
+            act();
+        }
     }
 
     fn add(&self, number: u64, on_end: OnEnd) {
@@ -154,12 +170,11 @@ impl Awaited {
         }
     }
 
-    fn over(&self, ended: Ended) {
-        let ends = std::mem::replace(&mut *self.lock(), Ends::Over(ended));
-        if let Ends::Ahead(ends) = ends {
-            for on_end in ends.into_values() {
-                on_end(ended);
-            }
+    /// No more will come. Those who still wait for one.
+    fn over(&self, ended: Ended) -> BTreeMap<u64, OnEnd> {
+        match std::mem::replace(&mut *self.lock(), Ends::Over(ended)) {
+            Ends::Ahead(ends) => ends,
+            Ends::Over(_) => BTreeMap::new(),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::{
     io::{self, Write},
     path::Path,
     process::{Command, Stdio},
-    time::Duration,
+    sync::LazyLock,
+    time::{Duration, SystemTime},
 };
 
 use super::{Network, doing};
@@ -26,13 +27,22 @@ pub fn put(user: u32, network: &Network) -> io::Result<()> {
 
 /// Takes it away.
 pub fn remove(user: u32) -> io::Result<()> {
-    apply(&removed(user))
+    remove_all(&[user])
 }
 
-/// Sees to it that the filter of a user is in place; the note says which was put there last.
+/// Takes those of several users away.
+pub(super) fn remove_all(users: &[u32]) -> io::Result<()> {
+    apply(&users.iter().map(|user| removed(*user)).collect::<String>())
+}
+
+/// Sees to it that the filter of a user is in place; the note says which was put there last. Notes from before this process first
+/// asked say nothing: a container that starts again keeps its files, and not its tables.
 pub(super) fn keep(user: u32, network: &Network, note: &Path) -> io::Result<()> {
+    static SINCE: LazyLock<SystemTime> = LazyLock::new(SystemTime::now);
+    let since = *SINCE;
     let table = table(user, network);
-    let age = fs::metadata(note).and_then(|found| found.modified()).ok().and_then(|at| at.elapsed().ok());
+    let noted_at = fs::metadata(note).and_then(|found| found.modified()).ok().filter(|at| *at >= since);
+    let age = noted_at.and_then(|at| at.elapsed().ok());
     if age.is_some_and(|age| age < MAX_AGE) && fs::read_to_string(note).is_ok_and(|noted| noted == table) {
         return Ok(());
     }

@@ -20,10 +20,10 @@ use nix::{
         signal::{SigSet, Signal, kill, killpg},
         signalfd::{SfdFlags, SignalFd},
         stat::{Mode, umask},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, sethostname},
 };
+use rustix::process::{WaitOptions, wait};
 use serde::{Deserialize, Serialize};
 
 use super::{Ended, Launch, Sandbox, confine, direct, enter::Enclosure, line::Line, root};
@@ -158,13 +158,15 @@ impl Init {
     /// Collects the dead, and tells of engines among them. What the last engine left behind is ended before that is told.
     fn collect(&mut self) -> io::Result<()> {
         loop {
-            let (pid, ended) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, Ended::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, Ended::Signal(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
+            // A program may end by a signal without a name, which only the plain number tells.
+            let (pid, status) = match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => (Pid::from_raw(pid.as_raw_nonzero().get()), status),
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
+            let ended = status.exit_status().map(Ended::Code).or(status.terminating_signal().map(Ended::Signal));
+            let Some(ended) = ended else { continue };
             let Some(engine) = self.engines.remove(&pid) else { continue };
             if self.engines.is_empty() {
                 end_all()?;
@@ -206,9 +208,9 @@ fn end_all() -> io::Result<()> {
             Err(Errno::ESRCH) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        match waitpid(None, None) {
-            Err(Errno::ECHILD) => return Ok(()),
-            Ok(_) | Err(Errno::EINTR) => {}
+        match wait(WaitOptions::empty()) {
+            Err(rustix::io::Errno::CHILD) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

@@ -16,15 +16,13 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::{
-        signal::{Signal, kill},
-        wait::{Id, WaitPidFlag, WaitStatus, waitid},
-    },
+    sys::signal::{Signal, kill},
     unistd::{Pid, close},
 };
+use rustix::process::{WaitId, WaitIdOptions, WaitOptions, waitid, waitpgid};
 use serde::{Deserialize, Serialize};
 
-use super::{Ended, Isolation, Launch, Sandbox, confine, direct, enter, init, knock};
+use super::{Ended, Isolation, Launch, Level, Sandbox, confine, direct, enter, init, knock};
 use crate::processes;
 
 /// The last of the three descriptors that every program has.
@@ -84,15 +82,25 @@ pub(super) fn pid(child: &Child) -> io::Result<Pid> {
 
 /// Waits for the end of a child and leaves it to be collected, so that its number is still its own.
 pub(super) fn await_end(pid: Pid) -> Ended {
+    // Somebody else has collected it, so nobody knows.
+    const UNKNOWN: Ended = Ended::Signal(Signal::SIGKILL as i32);
+    let Some(pid) = rustix::process::Pid::from_raw(pid.as_raw()) else { return UNKNOWN };
     loop {
-        match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {
-            Ok(WaitStatus::Exited(_, code)) => return Ended::Code(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Ended::Signal(signal as i32),
-            Ok(_) | Err(Errno::EINTR) => {}
-            // Somebody else has collected it, so nobody knows.
-            Err(_) => return Ended::Signal(Signal::SIGKILL as i32),
+        match waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {
+            Ok(Some(status)) => {
+                let signal = status.terminating_signal().map(Ended::Signal);
+                return status.exit_status().map(Ended::Code).or(signal).unwrap_or(UNKNOWN);
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return UNKNOWN,
         }
     }
+}
+
+/// Waits for the end of all children in a process group, and collects them.
+pub(super) fn await_group(leader: Pid) {
+    let Some(leader) = rustix::process::Pid::from_raw(leader.as_raw()) else { return };
+    while matches!(waitpgid(leader, WaitOptions::empty()), Ok(_) | Err(rustix::io::Errno::INTR)) {}
 }
 
 /// Does what a first argument asks for, if it is one of a launcher's.
@@ -114,7 +122,9 @@ fn launch() -> io::Result<ExitCode> {
     let message: Message = serde_json::from_slice(&text)?;
     let confined = || match &message.isolation {
         Isolation::None => direct::end_with(message.parent),
-        Isolation::Sandbox(sandbox) => confined(message.parent, sandbox),
+        Isolation::Sandbox(sandbox) if sandbox.level == Level::Landlock => confined(message.parent, sandbox),
+        // It would begin with less than what it was promised.
+        Isolation::Sandbox(_) => Err(io::Error::other("a sandbox with namespaces holds all steps of a job and is not made for one")),
     };
     confined()?;
     Err(direct::become_program(&message.launch))

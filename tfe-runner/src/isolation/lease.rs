@@ -38,7 +38,15 @@ pub(super) fn lease(config: &IsolationConfig, directory: &Path) -> io::Result<u3
 
 /// Keeps the user's filter in place.
 pub(super) fn filter(config: &IsolationConfig, user: u32, network: &Network) -> io::Result<()> {
-    filter::keep(user, network, &config.leases.join(user.to_string()).with_extension(FILTER))
+    filter::keep(user, network, &note(config, user))
+}
+
+/// Believes no more that the user's filter is in place, for those who are about to change it.
+pub(super) fn forget_filter(config: &IsolationConfig, user: u32) -> io::Result<()> {
+    match fs::remove_file(note(config, user)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Takes away the filters of users that no run has any more.
@@ -48,15 +56,27 @@ pub(super) fn remove_unused_filters(config: &IsolationConfig) -> io::Result<()> 
     }
     // As long as they are held, nobody gets one of these users.
     let records = Records::open(&config.leases)?;
+    let mut unused = Vec::new();
     for entry in fs::read_dir(&config.leases)? {
         let path = entry?.path();
         let user = path.file_stem().and_then(|name| name.to_str()?.parse().ok()).filter(|_| path.extension() == Some(FILTER.as_ref()));
-        if let Some(user) = user.filter(|user| !records.taken.contains_key(user)) {
-            fs::remove_file(&path)?;
-            filter::remove(user)?;
-        }
+        unused.extend(user.filter(|user| !records.taken.contains_key(user)));
     }
-    Ok(())
+    if unused.is_empty() {
+        return Ok(());
+    }
+    // Before the filters, since a note without one would be believed.
+    unused.iter().try_for_each(|user| forget_filter(config, *user))?;
+    filter::remove_all(&unused).inspect_err(|_| {
+        // Found again by the next sweep, and no filter is like it.
+        for user in &unused {
+            let _ = fs::write(note(config, *user), "");
+        }
+    })
+}
+
+fn note(config: &IsolationConfig, user: u32) -> PathBuf {
+    config.leases.join(user.to_string()).with_extension(FILTER)
 }
 
 /// The records, which nobody else changes meanwhile.
@@ -123,5 +143,34 @@ mod tests {
         fs::remove_dir(work(3)).unwrap();
         fs::create_dir(work(99)).unwrap();
         assert_eq!(lease(&config, &work(99)).unwrap(), ids[3]);
+    }
+
+    #[test]
+    fn a_filter_comes_back_after_a_trial_and_goes_with_its_run() {
+        if !nix::unistd::Uid::effective().is_root() {
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        let (leases, work) = (home.path().join("leases"), home.path().join("run"));
+        let first = 1_877_000_000 + std::process::id();
+        let config = IsolationConfig { leases, users: first..first + 1, ..IsolationConfig::default() };
+        fs::create_dir(&work).unwrap();
+        let user = lease(&config, &work).unwrap();
+        let is_there = || {
+            let listed = std::process::Command::new("nft").args(["list", "table", "inet", &format!("tfe_run_{user}")]).output();
+            listed.unwrap().status.success()
+        };
+        filter(&config, user, &Network::default()).unwrap();
+        assert!(is_there());
+        remove_unused_filters(&config).unwrap();
+        assert!(is_there(), "the run needs it");
+        // What a trial does.
+        forget_filter(&config, user).unwrap();
+        filter::remove(user).unwrap();
+        filter(&config, user, &Network::default()).unwrap();
+        assert!(is_there());
+        fs::remove_dir(&work).unwrap();
+        remove_unused_filters(&config).unwrap();
+        assert!(!is_there() && !note(&config, user).exists());
     }
 }

@@ -31,7 +31,8 @@ pub enum NetworkLevel {
     /// Not at all.
     Open,
     /// Landlock closes TCP ports, whatever the address: that of metadata services (80), and those that somebody on this
-    /// machine listened on when the job began; apart from 443, 22, 53 and allowed ones. Other protocols are open.
+    /// machine listened on when the job, or without namespaces the step, began; apart from 443, 22, 53 and allowed ones.
+    /// Other protocols are open.
     Ports,
     /// A rule of `nft` for the run's user; for runners that are root.
     Addresses,

@@ -21,11 +21,12 @@ pub(super) struct Steps {
     isolation: Isolation,
     supervisor: Vec<OsString>,
     running: Arc<Mutex<Vec<Pid>>>,
+    is_interrupted: bool,
 }
 
 impl Steps {
     pub(super) fn new(isolation: Isolation, supervisor: &[OsString]) -> Self {
-        Self { isolation, supervisor: supervisor.to_vec(), running: Arc::default() }
+        Self { isolation, supervisor: supervisor.to_vec(), running: Arc::default(), is_interrupted: false }
     }
 
     fn running(&self) -> MutexGuard<'_, Vec<Pid>> {
@@ -52,6 +53,7 @@ impl Room for Steps {
     }
 
     fn interrupt(&mut self) {
+        self.is_interrupted = true;
         // The engine alone, which then stops its own children. One that has just ended is not there any more.
         for pid in self.running().iter() {
             let _ = kill(*pid, Signal::SIGINT);
@@ -76,6 +78,14 @@ impl Room for Steps {
     }
 
     fn close(self: Box<Self>) {}
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        if !self.is_interrupted {
+            self.interrupt();
+        }
+    }
 }
 
 fn lock(running: &Mutex<Vec<Pid>>) -> MutexGuard<'_, Vec<Pid>> {

@@ -2,7 +2,7 @@
 //!
 //! It needs nobody: its instructions came at the start, the engine writes to files, state snapshots go to a durable
 //! directory, and the end is a file too. The runner only reads along. If the runner dies, the work goes on and is
-//! taken up again; if the supervisor dies, the kernel interrupts the engine, which saves its state and ends.
+//! taken up again; if the supervisor dies, the engine is interrupted, which saves its state and ends.
 //!
 //! ```text
 //! runner ──stdin──► supervisor ──launcher──► terraform ──► log, state file

@@ -147,7 +147,7 @@ impl<'i> Supervision<'i> {
         }
     }
 
-    /// Starts a step. The thread that does so must live as long as this process: its end interrupts the engine.
+    /// Starts a step. The thread that does so must live as long as this process: its end interrupts an engine without a sandbox.
     fn start(&mut self, step: &Step) -> io::Result<()> {
         let launch = Launch {
             program: step.program.clone(),
