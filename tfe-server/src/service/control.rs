@@ -335,8 +335,7 @@ impl Control for LocalControl {
     async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), ControlError> {
         for _ in 0..MAX_ATTEMPTS {
             if let Some(run) = self.end(ticket, &outcome).await? {
-                let app = self.app.clone();
-                tokio::spawn(async move { super::after_phase(&app, &run).await });
+                super::after_phase(&self.app, &run).await;
                 return Ok(());
             }
         }

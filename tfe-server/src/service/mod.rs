@@ -21,19 +21,35 @@ pub(crate) mod versions;
 pub(crate) mod waiting;
 pub(crate) mod workspaces;
 
-use tfe_core::run::{Phase, Run};
+use tfe_core::{
+    id::Id,
+    run::{Phase, Run},
+    workspace::Workspace,
+};
 
 use crate::{app::App, error::chain};
 
-/// What can wait until after the answer when a phase ended: its log becomes one blob, and the next run begins.
+/// What follows when a phase ended: the next run of the workspace begins, and the log becomes one blob.
 /// If the process dies first, the reconciler does the same.
+///
+/// The next run begins before this returns, so that a server which finishes what it was asked does not leave it to a later
+/// round, in which others overtake that run. Both are tasks of their own, since whoever asked may go away.
 pub(crate) async fn after_phase(app: &App, run: &Run) {
+    tokio::spawn(join_logs(app.clone(), run.id.clone()));
+    // If it panics, that is in the log of the process, and a round does it.
+    let _ = tokio::spawn(admit_next(app.clone(), run.workspace_id.clone())).await;
+}
+
+async fn join_logs(app: App, run: Id<Run>) {
     for phase in [Phase::Plan, Phase::Apply] {
-        if let Err(error) = logs::join(app, &run.id, phase).await {
-            tracing::warn!(run = %run.id, error = chain(&error), "a log was not joined yet");
+        if let Err(error) = logs::join(&app, &run, phase).await {
+            tracing::warn!(%run, error = chain(&error), "a log was not joined yet");
         }
     }
-    if let Err(error) = runs::admit(app, &run.workspace_id).await {
-        tracing::warn!(workspace = %run.workspace_id, error = chain(&error), "the workspace's queue was not looked at yet");
+}
+
+async fn admit_next(app: App, workspace: Id<Workspace>) {
+    if let Err(error) = runs::admit(&app, &workspace).await {
+        tracing::warn!(%workspace, error = chain(&error), "the workspace's queue was not looked at yet");
     }
 }
