@@ -30,6 +30,8 @@ const ROUNDS: usize = 20;
 const WORK: Duration = Duration::from_millis(700);
 /// Most workspaces in one page of a list.
 const PAGE: usize = 100;
+/// How often a database is started with another port.
+const START_ATTEMPTS: usize = 5;
 
 #[test]
 fn nothing_acknowledged_is_lost_and_no_run_is_stuck_in_twenty_failovers() {
@@ -166,7 +168,7 @@ impl Cluster {
     fn start() -> Self {
         let home = directory_of_postgres();
         let primary = Server::create(home.path());
-        let standby = Server::copy(home.path(), 1, &primary);
+        let mut standby = Server::copy(home.path(), 1, &primary);
         standby.start(home.path());
         let cluster = Self { home, primary, standby, made: 2 };
         cluster.replicate_synchronously();
@@ -179,7 +181,7 @@ impl Cluster {
         proxy.switch(None);
         run(as_owner("pg_ctl").arg("-D").arg(&self.standby.directory).args(["-w", "promote"]));
         proxy.switch(Some(self.standby.address()));
-        let next = Server::copy(self.home.path(), self.made, &self.standby);
+        let mut next = Server::copy(self.home.path(), self.made, &self.standby);
         self.made += 1;
         next.start(self.home.path());
         let old = std::mem::replace(&mut self.primary, std::mem::replace(&mut self.standby, next));
@@ -221,7 +223,7 @@ pub(crate) fn directory_of_postgres() -> TempDir {
 impl Server {
     /// A new one, running.
     pub(crate) fn create(home: &Path) -> Self {
-        let server = Self::new(home, 0);
+        let mut server = Self::new(home, 0);
         run(as_owner("initdb").arg("-D").arg(&server.directory).args(["-U", "postgres", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8"]));
         server.start(home);
         server
@@ -245,8 +247,7 @@ impl Server {
     }
 
     fn new(home: &Path, number: usize) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { directory: home.join(format!("server-{number}")), port }
+        Self { directory: home.join(format!("server-{number}")), port: free_port() }
     }
 
     /// A standby of another server.
@@ -264,8 +265,15 @@ impl Server {
         server
     }
 
-    fn start(&self, home: &Path) {
-        assert!(self.try_start(home), "the database does not start");
+    /// Starts it for the first time. While its files were made somebody else may have taken the port that was free before.
+    fn start(&mut self, home: &Path) {
+        for _ in 0..START_ATTEMPTS {
+            self.port = free_port();
+            if self.try_start(home) {
+                return;
+            }
+        }
+        panic!("the database does not start");
     }
 
     fn try_start(&self, home: &Path) -> bool {
@@ -293,6 +301,11 @@ fn as_owner(name: &str) -> Command {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
     command
+}
+
+/// A port that nobody has now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn run(command: &mut Command) {
