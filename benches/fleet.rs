@@ -2,8 +2,9 @@
 //!
 //! A plan in each of a hundred workspaces, all queued at once, on a server with as many places as the direct commands have
 //! threads. The figure is the ratio of runs in a minute, through the server by directly, both in one run and in turn.
-//! Runs get settings of the heap that make engines faster (`tfe-runner`, `environment.rs`), so the commands are measured with
-//! these too: that figure is what the server itself costs. Besides, how long a run waits from being queued to being planned when a place is free. Needs release builds:
+//! Runs get settings of the heap that make engines faster (`tfe_runner::heap_settings`), so the commands are measured with these
+//! too: that figure is what the server itself costs. Besides, how long a run waits from being queued to being planned when a
+//! place is free. Needs release builds:
 //!
 //! ```sh
 //! cargo build --release -p tfe-server && cargo bench -p tfe-benches --bench fleet
@@ -24,6 +25,10 @@ use std::{
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use tfe_runner::{
+    heap_settings,
+    isolation::{Limits, Setting},
+};
 
 /// Workspaces, and runs of each measurement.
 const WORKSPACES: u16 = 100;
@@ -36,8 +41,6 @@ const SINGLE_RUNS: usize = 20;
 /// The ratio that the project promises.
 const PROMISE: f64 = 0.85;
 const CONFIGURATION: &str = "resource \"terraform_data\" \"a\" {}\n";
-/// The settings of the heap that runs have, with the memory that they have unless it is set.
-const HEAP: [(&str, &str); 2] = [("GOGC", "400"), ("GOMEMLIMIT", "1GiB")];
 /// What a plan of a run is made of.
 const COMMANDS: [&[&str]; 4] = [
     &["init", "-input=false"],
@@ -53,8 +56,8 @@ fn main() {
     let (mut direct, mut tuned, mut through) = (Vec::new(), Vec::new(), Vec::new());
     let workspaces = runtime.block_on(server.workspaces());
     for round in 0..ROUNDS {
-        direct.push(directly(&home.path().join(format!("direct-{round}")), &[]));
-        tuned.push(directly(&home.path().join(format!("tuned-{round}")), &HEAP));
+        direct.push(directly(&home.path().join(format!("direct-{round}")), Vec::new()));
+        tuned.push(directly(&home.path().join(format!("tuned-{round}")), heap_settings(Limits::default().memory_bytes)));
         through.push(runtime.block_on(server.plan_all(&workspaces)));
     }
     let (direct, tuned, through) = (median(direct), median(tuned), median(through));
@@ -72,20 +75,20 @@ fn main() {
 }
 
 /// The same commands from as many threads.
-fn directly(home: &Path, environment: &'static [(&'static str, &'static str)]) -> Duration {
+fn directly(home: &Path, environment: Vec<Setting>) -> Duration {
     let directories: Vec<PathBuf> = (0..WORKSPACES).map(|number| home.join(number.to_string())).collect();
     for directory in &directories {
         fs::create_dir_all(directory).expect("a directory");
         fs::write(directory.join("main.tf"), CONFIGURATION).expect("a file");
     }
-    let (next, directories) = (Arc::new(AtomicUsize::new(0)), Arc::new(directories));
+    let (next, directories, environment) = (Arc::new(AtomicUsize::new(0)), Arc::new(directories), Arc::new(environment));
     let start = Instant::now();
     let workers = (0..CONCURRENCY).map(|_| {
-        let (next, directories) = (next.clone(), directories.clone());
+        let (next, directories, environment) = (next.clone(), directories.clone(), environment.clone());
         thread::spawn(move || {
             while let Some(directory) = directories.get(next.fetch_add(1, Ordering::Relaxed)) {
                 for arguments in COMMANDS {
-                    terraform(directory, arguments, environment);
+                    terraform(directory, arguments, &environment);
                 }
             }
         })
@@ -94,10 +97,10 @@ fn directly(home: &Path, environment: &'static [(&'static str, &'static str)]) -
     start.elapsed()
 }
 
-fn terraform(directory: &Path, arguments: &[&str], environment: &[(&str, &str)]) {
+fn terraform(directory: &Path, arguments: &[&str], environment: &[Setting]) {
     let mut command = Command::new("terraform");
     command.args(arguments).current_dir(directory).env("CHECKPOINT_DISABLE", "1").env("TF_CLI_CONFIG_FILE", "/dev/null");
-    command.envs(environment.iter().copied());
+    command.envs(environment.iter().map(|setting| (&setting.name, setting.value.expose())));
     let output = fs::File::create(directory.join("output")).expect("a file");
     let status = command.stdout(output).status().expect("terraform is on the PATH");
     assert!(status.success(), "terraform {arguments:?} ended with {status}");

@@ -28,12 +28,13 @@ pub(crate) fn of(assignment: &Assignment, paths: &Paths, memory_bytes: u64) -> V
         setting("TF_INPUT", "0".to_owned()),
         setting("CHECKPOINT_DISABLE", "1".to_owned()),
     ];
-    defaults.into_iter().chain(memory(memory_bytes)).chain(given).chain(needed).collect()
+    defaults.into_iter().chain(heap_settings(memory_bytes)).chain(given).chain(needed).collect()
 }
 
-/// How Go programs use a run's memory, in bytes: freely, as long as there is much of it. Nothing where it has no limit,
-/// since then nothing would end the growth. <https://pkg.go.dev/runtime#hdr-Environment_Variables>
-fn memory(limit_bytes: u64) -> Vec<Setting> {
+/// How the engines of a run with so many bytes of memory use it, unless its workspace sets the same variables: freely, as long as
+/// there is much of it. Nothing where there is no limit (0), since then nothing would end the growth. Engines and providers are Go
+/// programs: <https://pkg.go.dev/runtime#hdr-Environment_Variables>.
+pub fn heap_settings(limit_bytes: u64) -> Vec<Setting> {
     if limit_bytes == 0 {
         return Vec::new();
     }
@@ -46,12 +47,13 @@ fn setting(name: &str, value: String) -> Setting {
 
 #[cfg(test)]
 mod tests {
-    use super::memory;
+    use super::heap_settings;
 
     #[test]
     fn a_heap_grows_freely_only_within_a_limit() {
-        let settings: Vec<_> = memory(2 << 30).into_iter().map(|setting| format!("{}={}", setting.name, setting.value.expose())).collect();
+        let settings: Vec<_> =
+            heap_settings(2 << 30).into_iter().map(|setting| format!("{}={}", setting.name, setting.value.expose())).collect();
         assert_eq!(settings, ["GOGC=400", "GOMEMLIMIT=1073741824B"]);
-        assert!(memory(0).is_empty());
+        assert!(heap_settings(0).is_empty());
     }
 }

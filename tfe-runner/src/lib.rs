@@ -35,6 +35,7 @@ pub mod supervisor;
 pub mod tools;
 
 pub use config::{Courier, Letter, RunnerConfig, Timeouts};
+pub use environment::heap_settings;
 pub use isolation::IsolationConfig;
 pub use runner::Runner;
 pub use supervisor::snapshot::open as open_snapshot;

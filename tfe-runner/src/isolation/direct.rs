@@ -13,7 +13,7 @@ use nix::{
     unistd::getppid,
 };
 
-use super::{Executor, Isolation, Launch, Room, steps::Steps};
+use super::{Execution, Executor, Isolation, Launch, separate_steps::SeparateSteps};
 
 /// Starts engines with the rights of the supervisor.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ impl Executor for Direct {
         "none"
     }
 
-    fn open(&self, _errors: File) -> io::Result<Box<dyn Room>> {
-        Ok(Box::new(Steps::new(Isolation::None, &self.supervisor)))
+    fn open(&self, _errors: File) -> io::Result<Box<dyn Execution>> {
+        Ok(Box::new(SeparateSteps::new(Isolation::None, &self.supervisor)))
     }
 }
 

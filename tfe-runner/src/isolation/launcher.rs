@@ -67,11 +67,15 @@ pub(super) fn start(supervisor: &[OsString], isolation: &Isolation, launch: &Lau
     let mut command = Command::new(program);
     command.args(words).arg(LAUNCH).current_dir("/").env_clear().stdin(Stdio::piped()).stdout(output).stderr(errors).process_group(0);
     let mut child = command.spawn()?;
-    let sent = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(&serde_json::to_vec(&message)?));
-    match sent {
-        // Whatever made it end before it had read all is in its errors and its exit code.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(child),
+    unless_gone(child.stdin.take().map_or(Ok(()), |mut input| input.write_all(&serde_json::to_vec(&message)?)))?;
+    Ok(child)
+}
+
+/// Whether a launcher could be told something. Whatever made it end before it had read all is in its errors and its exit code.
+pub(super) fn unless_gone(told: io::Result<()>) -> io::Result<()> {
+    match told {
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+        told => told,
     }
 }
 

@@ -17,7 +17,6 @@
 //!
 //! bubblewrap is not used: it would need to be installed, and offers nothing that is not done here.
 
-mod chamber;
 mod config;
 mod confine;
 mod direct;
@@ -35,7 +34,8 @@ mod probe;
 mod root;
 mod sandbox;
 mod seccomp;
-mod steps;
+mod separate_steps;
+mod shared_sandbox;
 
 use std::{ffi::OsString, fmt::Debug, fs::File, io, path::PathBuf};
 
@@ -67,7 +67,7 @@ pub trait Executor: Debug + Send + Sync {
 
     /// Makes the place for one job. If none can be made, that is an error, or the first step fails; then the reason is in
     /// `errors`.
-    fn open(&self, errors: File) -> io::Result<Box<dyn Room>>;
+    fn open(&self, errors: File) -> io::Result<Box<dyn Execution>>;
 }
 
 /// Where the steps of one job run.
@@ -75,7 +75,7 @@ pub trait Executor: Debug + Send + Sync {
 /// # Contract
 /// When the process that opened it ends, or drops it, what runs is interrupted. What a step leaves behind does not
 /// outlive the last of the steps that ran at the same time by more than [`clean`](Self::clean).
-pub trait Room: Debug + Send {
+pub trait Execution: Debug + Send {
     /// Starts a program, in a process group of its own. Output goes to files and never to pipes, since an engine dies of
     /// a pipe whose reader died. Its end is told from another thread; a program that cannot be started leaves the reason
     /// in `errors` and ends with a code that is not 0.

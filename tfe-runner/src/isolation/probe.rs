@@ -184,15 +184,15 @@ fn examine(sandbox: &Sandbox, supervisor: &[OsString], directory: &Path, argumen
     words.extend_from_slice(arguments);
     let environment = vec![Setting { name: "PATH".to_owned(), value: "/usr/bin:/bin".into() }];
     let launch = Launch { program: "/bin/sh".into(), arguments: words, environment, directory: "/".into() };
-    let mut room = Isolation::Sandbox(sandbox.clone()).executor(supervisor).open(file.try_clone()?)?;
+    let mut execution = Isolation::Sandbox(sandbox.clone()).executor(supervisor).open(file.try_clone()?)?;
     let (sender, ended) = mpsc::channel();
     let on_end = move |end| {
         let _ = sender.send(end);
     };
-    room.start(&launch, file.try_clone()?, file, Box::new(on_end))?;
+    execution.start(&launch, file.try_clone()?, file, Box::new(on_end))?;
     ended.recv().map_err(io::Error::other)?;
-    room.clean()?;
-    room.close();
+    execution.clean()?;
+    execution.close();
     fs::read_to_string(output)
 }
 

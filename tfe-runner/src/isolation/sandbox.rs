@@ -4,7 +4,7 @@ use std::{ffi::OsString, fmt, fs::File, io, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Executor, Isolation, Limits, Network, Room, chamber::Chamber, steps::Steps};
+use super::{Execution, Executor, Isolation, Limits, Network, separate_steps::SeparateSteps, shared_sandbox::SharedSandbox};
 
 /// What a sandboxed program may reach. Everything that is not listed is out of reach, apart from programs and
 /// libraries of the system, which can be read.
@@ -20,8 +20,9 @@ pub struct Sandbox {
     pub writable: Vec<PathBuf>,
     /// What it may use.
     pub limits: Limits,
-    /// What of the network it reaches, at the level that is to be held. At [`NetworkLevel::Addresses`](super::NetworkLevel::Addresses) it is held by the
-    /// filter that somebody has [put](super::put_filter) in place for the user.
+    /// What of the network it reaches, at the level that is to be held. At
+    /// [`NetworkLevel::Addresses`](super::NetworkLevel::Addresses) it is held by the filter that somebody has
+    /// [put](super::put_filter) in place for the user.
     pub network: Network,
 }
 
@@ -64,10 +65,10 @@ impl Executor for Sandboxed {
         self.sandbox.level.as_str()
     }
 
-    fn open(&self, errors: File) -> io::Result<Box<dyn Room>> {
+    fn open(&self, errors: File) -> io::Result<Box<dyn Execution>> {
         Ok(match self.sandbox.level {
-            Level::Namespaces => Box::new(Chamber::open(&self.supervisor, &self.sandbox, errors)?),
-            Level::Landlock => Box::new(Steps::new(Isolation::Sandbox(self.sandbox.clone()), &self.supervisor)),
+            Level::Namespaces => Box::new(SharedSandbox::open(&self.supervisor, &self.sandbox, errors)?),
+            Level::Landlock => Box::new(SeparateSteps::new(Isolation::Sandbox(self.sandbox.clone()), &self.supervisor)),
         })
     }
 }

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     artifacts,
     files::{write_durably, write_whole},
-    isolation::{Ended, Launch, Room},
+    isolation::{Ended, Execution, Launch},
 };
 
 /// How often requests are looked for: a person does not notice it, and it costs nothing.
@@ -36,7 +36,7 @@ const MAX_BACKEND_BYTES: u64 = 1 << 20;
 /// One supervision, from the first step to the mark of the end.
 pub(crate) struct Supervision<'i> {
     instructions: &'i Instructions,
-    room: Option<Box<dyn Room>>,
+    execution: Option<Box<dyn Execution>>,
     snapshots: Option<Snapshots>,
     watch: Watch,
     countdown: Countdown,
@@ -65,7 +65,7 @@ impl<'i> Supervision<'i> {
         let watch = Watch::new(instructions.limits, &instructions.work);
         let countdown = Countdown::begin(instructions.timeout);
         let (running, done) = (Vec::new(), Done::default());
-        Ok(Self { instructions, room: None, snapshots, watch, countdown, events, sender, running, stop: None, done })
+        Ok(Self { instructions, execution: None, snapshots, watch, countdown, events, sender, running, stop: None, done })
     }
 
     /// Does all stages, and leaves the mark of the end whatever happened.
@@ -82,8 +82,8 @@ impl<'i> Supervision<'i> {
             }
         }
         // What still runs, after an error, is interrupted and not awaited.
-        if let Some(room) = self.room.take().filter(|_| self.running.is_empty()) {
-            room.close();
+        if let Some(execution) = self.execution.take().filter(|_| self.running.is_empty()) {
+            execution.close();
         }
         if let Some(snapshots) = &mut self.snapshots {
             snapshots.finish()?;
@@ -104,7 +104,7 @@ impl<'i> Supervision<'i> {
     fn open(&mut self) -> io::Result<()> {
         let Some(first) = self.instructions.stages.iter().flatten().next() else { return Ok(()) };
         let executor = self.instructions.isolation.executor(&self.instructions.supervisor);
-        self.room = Some(executor.open(append(&first.errors)?)?);
+        self.execution = Some(executor.open(append(&first.errors)?)?);
         Ok(())
     }
 
@@ -125,7 +125,7 @@ impl<'i> Supervision<'i> {
             self.obey();
             self.hold();
         }
-        self.room.as_mut().map_or(Ok(()), |room| room.clean())?;
+        self.execution.as_mut().map_or(Ok(()), |execution| execution.clean())?;
         if stage.iter().any(|step| step.name == StepName::Init) && self.done.steps.iter().all(StepEnd::is_good) {
             check_backend(self.instructions)?;
         }
@@ -155,12 +155,12 @@ impl<'i> Supervision<'i> {
             environment: self.instructions.environment.clone(),
             directory: self.instructions.directory.clone(),
         };
-        let room = self.room.as_mut().ok_or_else(|| io::Error::other("there is no place to run"))?;
+        let execution = self.execution.as_mut().ok_or_else(|| io::Error::other("there is no place to run"))?;
         let (sender, name) = (self.sender.clone(), step.name);
         let on_end = move |ended| {
             let _ = sender.send(Event::Ended(name, ended));
         };
-        room.start(&launch, append(&step.output)?, append(&step.errors)?, Box::new(on_end))?;
+        execution.start(&launch, append(&step.output)?, append(&step.errors)?, Box::new(on_end))?;
         self.running.push(name);
         Ok(())
     }
@@ -182,9 +182,9 @@ impl<'i> Supervision<'i> {
             self.done.timed_out = over.map(|(_, timed_out)| timed_out);
         }
         self.stop = wanted;
-        match (&mut self.room, wanted) {
-            (Some(room), Some(Stop::Kill)) => room.kill(),
-            (Some(room), _) => room.interrupt(),
+        match (&mut self.execution, wanted) {
+            (Some(execution), Some(Stop::Kill)) => execution.kill(),
+            (Some(execution), _) => execution.interrupt(),
             (None, _) => {}
         }
     }
@@ -197,15 +197,16 @@ impl<'i> Supervision<'i> {
         // Looking may fail when there is much of everything; the next look is near.
         self.done.excess = self.watch.look().unwrap_or_default();
         if self.done.excess.is_some()
-            && let Some(room) = &mut self.room
+            && let Some(execution) = &mut self.execution
         {
-            room.kill();
+            execution.kill();
         }
     }
 
     /// For whoever comes after this process; no process outlives the machine, so the disk need not have it.
     fn record_engines(&self) -> io::Result<()> {
-        let processes = self.room.iter().flat_map(|room| room.processes()).filter_map(|pid| Engine::of(pid.as_raw())).collect();
+        let processes =
+            self.execution.iter().flat_map(|execution| execution.processes()).filter_map(|pid| Engine::of(pid.as_raw())).collect();
         write_whole(&self.instructions.spool.join(ENGINES), &serde_json::to_vec(&Engines { processes })?)
     }
 }

@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tfe_runner::isolation::{Ended, Isolation, Launch, Level, Limits, Network, Room, Sandbox, Setting};
+use tfe_runner::isolation::{Ended, Execution, Isolation, Launch, Level, Limits, Network, Sandbox, Setting};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -114,7 +114,7 @@ impl Bench {
     }
 
     /// A place for programs; what it has to say goes where they write.
-    pub(crate) fn open(&self, isolation: &Isolation) -> Box<dyn Room> {
+    pub(crate) fn open(&self, isolation: &Isolation) -> Box<dyn Execution> {
         isolation.executor(&supervisor()).open(file(&self.output())).unwrap()
     }
 
@@ -124,29 +124,29 @@ impl Bench {
     }
 
     /// Starts a shell script; its output goes where nothing but its own descriptors reaches.
-    pub(crate) fn start(&self, isolation: &Isolation, script: &str) -> (Box<dyn Room>, Started) {
-        let mut room = self.open(isolation);
-        let started = self.start_in(room.as_mut(), script);
-        (room, started)
+    pub(crate) fn start(&self, isolation: &Isolation, script: &str) -> (Box<dyn Execution>, Started) {
+        let mut execution = self.open(isolation);
+        let started = self.start_in(execution.as_mut(), script);
+        (execution, started)
     }
 
     /// The same in a place that is there already.
-    pub(crate) fn start_in(&self, room: &mut dyn Room, script: &str) -> Started {
-        start(room, &self.launch(script), self.output())
+    pub(crate) fn start_in(&self, execution: &mut dyn Execution, script: &str) -> Started {
+        start(execution, &self.launch(script), self.output())
     }
 
     /// Starts a program that sleeps, without a shell, which would be deaf for a moment.
-    pub(crate) fn start_sleep(&self, room: &mut dyn Room, seconds: &str) -> Started {
+    pub(crate) fn start_sleep(&self, execution: &mut dyn Execution, seconds: &str) -> Started {
         let launch = Launch { program: "/bin/sleep".into(), arguments: vec![seconds.into()], ..self.launch("") };
-        start(room, &launch, self.output())
+        start(execution, &launch, self.output())
     }
 
     /// Runs a shell script with one more setting in its environment.
     pub(crate) fn run_with(&self, isolation: &Isolation, name: &str, value: &str, script: &str) -> Left {
         let mut launch = self.launch(script);
         launch.environment.push(Setting { name: name.to_owned(), value: value.into() });
-        let mut room = self.open(isolation);
-        let started = start(room.as_mut(), &launch, self.output());
+        let mut execution = self.open(isolation);
+        let started = start(execution.as_mut(), &launch, self.output());
         Left { ended: started.wait(), output: started.text() }
     }
 
@@ -190,9 +190,9 @@ impl Drop for Bench {
     }
 }
 
-fn start(room: &mut dyn Room, launch: &Launch, output: PathBuf) -> Started {
+fn start(execution: &mut dyn Execution, launch: &Launch, output: PathBuf) -> Started {
     let (sender, ended) = mpsc::channel();
-    room.start(launch, file(&output), file(&output), Box::new(move |end| sender.send(end).unwrap_or_default())).unwrap();
+    execution.start(launch, file(&output), file(&output), Box::new(move |end| sender.send(end).unwrap_or_default())).unwrap();
     Started { ended, output }
 }
 

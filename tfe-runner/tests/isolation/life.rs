@@ -36,9 +36,9 @@ fn exit_codes_and_signals_come_through() {
 fn an_interrupt_reaches_the_engine_once_and_it_ends_by_itself() {
     let bench = Bench::new();
     for isolation in both(&bench) {
-        let (mut room, engine) = bench.start(&isolation, PATIENT);
+        let (mut execution, engine) = bench.start(&isolation, PATIENT);
         until("the engine", || holds(&engine.output, "ready"));
-        room.interrupt();
+        execution.interrupt();
         assert_eq!(engine.wait(), Ended::Code(7));
         let text = engine.text();
         assert_eq!(text.matches("interrupted").count(), 1, "{text}");
@@ -75,9 +75,9 @@ fn nothing_survives_the_end_of_the_engine() {
         let bench = Bench::with(level);
         let isolation = bench.sandboxed();
         let script = format!("setsid sleep {seconds} & (sleep {seconds} &) & nohup sleep {seconds} & sleep 0.1; true");
-        let (mut room, engine) = bench.start(&isolation, &script);
+        let (mut execution, engine) = bench.start(&isolation, &script);
         assert_eq!(engine.wait(), Ended::Code(0));
-        room.clean().unwrap();
+        execution.clean().unwrap();
         assert_eq!(running(&format!("sleep {seconds}")), 0);
     }
 }
@@ -86,10 +86,10 @@ fn nothing_survives_the_end_of_the_engine() {
 fn killing_the_launcher_ends_everything_at_once() {
     let bench = Bench::new();
     let script = "trap '' INT TERM HUP; setsid sleep 71000003 & sleep 71000003 & echo ready; wait";
-    let (room, engine) = bench.start(&bench.sandboxed(), script);
+    let (execution, engine) = bench.start(&bench.sandboxed(), script);
     until("the engine", || holds(&engine.output, "ready") && running("sleep 71000003") == 2);
     // Only the launcher, and not its group.
-    send("-KILL", room.processes()[0]);
+    send("-KILL", execution.processes()[0]);
     assert_eq!(engine.wait(), Ended::Signal(9));
     until("the end of all", || running("sleep 71000003") == 0);
 }
@@ -97,37 +97,37 @@ fn killing_the_launcher_ends_everything_at_once() {
 #[test]
 fn the_steps_of_a_job_share_a_place_and_nothing_of_one_lives_in_the_next() {
     let bench = Bench::new();
-    let mut room = bench.open(&bench.sandboxed());
-    let first = bench.start_in(room.as_mut(), "echo left > /tmp/note; setsid sleep 71000004 & sleep 0.1; exit 4");
+    let mut execution = bench.open(&bench.sandboxed());
+    let first = bench.start_in(execution.as_mut(), "echo left > /tmp/note; setsid sleep 71000004 & sleep 0.1; exit 4");
     assert_eq!(first.wait(), Ended::Code(4));
     assert_eq!(running("sleep 71000004"), 0, "it ended before its end was told");
     let together = ["cat /tmp/note; sleep 0.3; exit 5", "sleep 71000005 & cat /tmp/note; exit 6"];
-    let together = together.map(|script| bench.start_in(room.as_mut(), script));
+    let together = together.map(|script| bench.start_in(execution.as_mut(), script));
     assert_eq!(together.each_ref().map(|engine| (engine.wait(), engine.text())), [5, 6].map(|code| (Ended::Code(code), "left\n".into())));
     assert_eq!(running("sleep 71000005"), 0);
-    let missing = bench.start_in(room.as_mut(), "exec /nowhere/tofu");
+    let missing = bench.start_in(execution.as_mut(), "exec /nowhere/tofu");
     assert_eq!(missing.wait(), Ended::Code(127));
-    let launcher = room.processes()[0];
-    room.close();
+    let launcher = execution.processes()[0];
+    execution.close();
     assert!(!std::path::Path::new(&format!("/proc/{launcher}")).exists(), "all of it has ended");
 }
 
 #[test]
 fn an_interrupt_does_not_overtake_the_start() {
     let bench = Bench::new();
-    let mut room = bench.open(&bench.sandboxed());
-    let engine = bench.start_sleep(room.as_mut(), "71000006");
-    room.interrupt();
+    let mut execution = bench.open(&bench.sandboxed());
+    let engine = bench.start_sleep(execution.as_mut(), "71000006");
+    execution.interrupt();
     assert_eq!(engine.wait(), Ended::Signal(2));
 }
 
 #[test]
 fn what_is_started_where_nothing_is_left_fails() {
     let bench = Bench::new();
-    let (mut room, engine) = bench.start(&bench.sandboxed(), "sleep 71000007");
-    room.kill();
+    let (mut execution, engine) = bench.start(&bench.sandboxed(), "sleep 71000007");
+    execution.kill();
     assert_eq!(engine.wait(), Ended::Signal(9));
-    assert_eq!(bench.start_in(room.as_mut(), "true").wait(), Ended::Signal(9));
+    assert_eq!(bench.start_in(execution.as_mut(), "true").wait(), Ended::Signal(9));
 }
 
 #[test]
@@ -136,8 +136,8 @@ fn why_a_sandbox_cannot_be_made_is_told_to_the_first_step() {
     bench.sandbox.readable.push("/nowhere/to/be/seen".into());
     let output = bench.own().join("said");
     let errors = fs::File::create(&output).unwrap();
-    let mut room = bench.sandboxed().executor(&supervisor()).open(errors).unwrap();
-    assert_eq!(bench.start_in(room.as_mut(), "true").wait(), Ended::Code(1));
+    let mut execution = bench.sandboxed().executor(&supervisor()).open(errors).unwrap();
+    assert_eq!(bench.start_in(execution.as_mut(), "true").wait(), Ended::Code(1));
     assert!(holds(&output, "/nowhere/to/be/seen"));
 }
 

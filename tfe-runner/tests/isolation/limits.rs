@@ -45,16 +45,16 @@ fn a_fork_bomb_is_held_and_ends_with_the_run() {
     let bench = Bench::new();
     let limits = Limits { processes: 40, ..Limits::default() };
     let script = "echo ready; perl -e 'while (1) { fork; select(undef, undef, undef, 0.01) }'";
-    let (mut room, bomb) = bench.start(&limited(&bench, limits), script);
+    let (mut execution, bomb) = bench.start(&limited(&bench, limits), script);
     until("the bomb", || super::bench::holds(&bomb.output, "ready"));
-    let Some(user) = bench.sandbox.user else { return room.kill() };
+    let Some(user) = bench.sandbox.user else { return execution.kill() };
     let of_user = || {
         let processes = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
         processes.filter(|entry| entry.metadata().is_ok_and(|found| found.is_dir() && found.uid() == user)).count()
     };
     until("many processes", || of_user() > 30);
     assert!(of_user() <= 41);
-    room.kill();
+    execution.kill();
     bomb.wait();
     until("none of them", || of_user() == 0);
 }

@@ -31,7 +31,8 @@ pub(crate) fn routes() -> Routes {
     Routes::new().get("/_signed/log/{id}/{until}/{mac}", read)
 }
 
-/// A part of a log; waits for one if there is none yet, unless the connection is new. Always 200, since anything else ends the CLI's reader.
+/// A part of a log; waits for one if there is none yet, unless the connection is new. Always 200, since anything else ends
+/// the CLI's reader.
 async fn read(State(app): State<App>, Path(permit): Path<Permit>, IsFirst(is_first): IsFirst, parameters: Parameters) -> Reply {
     app.signer.check(Purpose::LogRead, &permit, app.now())?;
     let number = |name| parameters.get(name).and_then(|value| value.parse::<u64>().ok());

@@ -71,10 +71,16 @@ pub(crate) fn go_in(work: &Path) -> bool {
 }
 
 pub(crate) fn log(demo: &Demo, run: &Value) -> String {
-    let id = run["id"].as_str().unwrap();
-    let apply = demo.get(&format!("/api/v2/runs/{id}/apply"));
-    let url = apply["data"]["attributes"]["log-read-url"].as_str().unwrap().to_owned();
-    let output = std::process::Command::new("curl").args(["-sS", &url]).output().unwrap();
+    curl(&[&log_address(demo, run)])
+}
+
+fn log_address(demo: &Demo, run: &Value) -> String {
+    let apply = demo.get(&format!("/api/v2/runs/{}/apply", run["id"].as_str().unwrap()));
+    apply["data"]["attributes"]["log-read-url"].as_str().unwrap().to_owned()
+}
+
+fn curl(arguments: &[&str]) -> String {
+    let output = std::process::Command::new("curl").arg("-sS").args(arguments).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -121,6 +127,27 @@ fn terraform_sees_the_end_of_its_apply_though_the_server_died_twice() {
     let ended = demo.run_until("patient", &["applied", "errored", "canceled"]);
     assert_eq!(ended["attributes"]["status"], "applied", "{ended}");
     assert_eq!(demo.workspace("patient")["attributes"]["locked"], false);
+}
+
+/// Of the five seconds that a question for a log is held.
+const MOST_OF_A_HOLD: f64 = 4.0;
+
+/// A client repeats a question by itself only on a connection that it has used before, so the first one is not held.
+#[test]
+fn a_question_for_a_log_is_held_until_there_is_news_unless_its_connection_is_new() {
+    let demo = Demo::start();
+    let run = in_the_middle(&demo, "held").1;
+    let address = log_address(&demo, &run);
+    // The engine says every ten seconds that it still waits, which is news.
+    let is_held = (0..3).any(|_| {
+        let end = format!("{address}?offset={}", curl(&[&address]).len());
+        let twice = curl(&["-w", "%{time_total}\n", "-o", "/dev/null", &end, "-o", "/dev/null", &end]);
+        let times: Vec<f64> = twice.lines().map(|time| time.parse().unwrap()).collect();
+        assert!(times[0] < MOST_OF_A_HOLD, "the first question on a connection was held: {twice}");
+        times[1] > MOST_OF_A_HOLD
+    });
+    assert!(is_held, "later questions were not held");
+    go(&demo);
 }
 
 #[test]

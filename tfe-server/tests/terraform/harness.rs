@@ -1,8 +1,8 @@
-//! A demo server as a process, and directories in which terraform runs against it.
+//! A server as a process.
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::Write,
     net::TcpListener,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -17,6 +17,8 @@ use nix::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
+
+pub(crate) use crate::project::{Outcome, Project, finish};
 
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -40,20 +42,6 @@ pub(crate) struct Demo {
 enum Listen<'l> {
     At(&'l str),
     On(&'l TcpListener),
-}
-
-/// A directory with a configuration.
-pub(crate) struct Project<'d> {
-    demo: &'d Demo,
-    pub(crate) directory: TempDir,
-}
-
-/// What terraform did.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) status: ExitStatus,
-    pub(crate) text: String,
-    pub(crate) stdout: String,
 }
 
 impl Demo {
@@ -168,7 +156,7 @@ impl Demo {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    fn terraform(&self, directory: &Path, arguments: &[&str]) -> Command {
+    pub(crate) fn terraform(&self, directory: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new("terraform");
         command.args(arguments).current_dir(directory).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", self.home.path());
@@ -223,7 +211,7 @@ impl Demo {
 
     /// A directory with this backend and configuration.
     pub(crate) fn project_with(&self, backend: &str, configuration: &str) -> Project<'_> {
-        let project = Project { demo: self, directory: tempfile::tempdir().unwrap() };
+        let project = Project::new(self);
         project.write("backend.tf", backend);
         project.write("main.tf", configuration);
         project
@@ -316,87 +304,6 @@ impl Drop for Demo {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-impl Project<'_> {
-    pub(crate) fn write(&self, name: &str, content: &str) {
-        fs::write(self.directory.path().join(name), content).unwrap();
-    }
-
-    /// Runs terraform and waits for it.
-    pub(crate) fn terraform(&self, arguments: &[&str]) -> Outcome {
-        self.terraform_typing(arguments, "")
-    }
-
-    /// The same with something typed at its prompts.
-    pub(crate) fn terraform_typing(&self, arguments: &[&str], typed: &str) -> Outcome {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-        finish(child)
-    }
-
-    /// Starts terraform without waiting for it.
-    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
-        self.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    /// `terraform init`, which must succeed.
-    pub(crate) fn init(&self) -> Outcome {
-        self.terraform(&["init", "-input=false", "-no-color"]).succeeded()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        self.demo.terraform(self.directory.path(), arguments)
-    }
-}
-
-impl Outcome {
-    #[track_caller]
-    pub(crate) fn succeeded(self) -> Self {
-        assert!(self.status.success(), "{}: {}", self.status, self.text);
-        self
-    }
-
-    #[track_caller]
-    pub(crate) fn failed(self) -> Self {
-        assert_eq!(self.status.code(), Some(1), "{}", self.text);
-        self
-    }
-
-    /// Requires a text in what the user saw.
-    #[track_caller]
-    pub(crate) fn shows(self, wanted: &str) -> Self {
-        assert!(self.text.contains(wanted), "{wanted:?} is not in:\n{}", self.text);
-        self
-    }
-
-    /// Requires that the user did not see a text.
-    #[track_caller]
-    pub(crate) fn hides(self, unwanted: &str) -> Self {
-        assert!(!self.text.contains(unwanted), "{unwanted:?} is in:\n{}", self.text);
-        self
-    }
-
-    /// What terraform printed, as JSON.
-    #[track_caller]
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.text))
-    }
-}
-
-/// Waits for a process that was started with pipes.
-pub(crate) fn finish(mut child: Child) -> Outcome {
-    let mut errors = child.stderr.take().unwrap();
-    let errors = thread::spawn(move || {
-        let mut text = String::new();
-        errors.read_to_string(&mut text).unwrap();
-        text
-    });
-    let mut stdout = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
-    let status = child.wait().unwrap();
-    let text = format!("{stdout}{}", errors.join().unwrap());
-    Outcome { status, text, stdout }
 }
 
 /// Interrupts a process as Ctrl-C does.

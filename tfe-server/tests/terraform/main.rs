@@ -14,6 +14,7 @@ mod nodes;
 mod order;
 mod outages;
 mod plans;
+mod project;
 mod remote;
 mod secrets;
 mod services;

@@ -29,8 +29,8 @@ const WRITE_TIMEOUT: (&str, &str) = ("statement_timeout", "30s");
 const IDLE_TIMEOUT: (&str, &str) = ("idle_in_transaction_session_timeout", "30s");
 
 impl SqlStore<Postgres> {
-    /// Connects to the database and brings its schema up to the kinds, while others go on working with it. Version 15 or newer. A third of the
-    /// connections is for commits alone, so that no storm of lists can keep runs from moving.
+    /// Connects to the database and brings its schema up to the kinds, while others go on working with it. Version 15 or newer.
+    /// A third of the connections is for commits alone, so that no storm of lists can keep runs from moving.
     pub async fn connect(options: PgConnectOptions, connections: u32, kinds: &[&'static Kind]) -> Result<Self> {
         let options = options.application_name("tfe");
         let writers = (connections / 3).max(1);

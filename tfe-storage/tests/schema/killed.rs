@@ -1,6 +1,6 @@
 //! Whoever is killed while a schema grows is followed by somebody who ends it well.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 use sqlx::{Connection, PgConnection};
 use tfe_storage::{open_store, testing::kinds};
@@ -8,6 +8,7 @@ use tfe_storage::{open_store, testing::kinds};
 use super::{
     catalog::{description, unfilled},
     library::{connection, founded},
+    patience::until,
     severed::{Cut, Severed},
     support::with_postgres,
 };
@@ -41,9 +42,7 @@ async fn killed_while_an_index_is_built() {
                 let url = url.clone();
                 async move { open_store(&url, kinds::ALL).await.map(drop) }
             });
-            while broken_indexes(&mut administrator).await == 0 || !ends_builder(&mut administrator).await {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            until("a build to end", async || broken_indexes(&mut administrator).await > 0 && ends_builder(&mut administrator).await).await;
             opening.await.unwrap().expect_err("its session was ended");
             assert_eq!(broken_indexes(&mut administrator).await, 1);
             view.rollback().await.unwrap();
@@ -68,12 +67,13 @@ async fn killed_while_rows_are_filled() {
                 async move { open_store(&url, kinds::ALL).await.map(drop) }
             });
             let before = filled;
-            while filled <= before {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            until("rows to be filled", async || {
                 // The column is not there at first.
                 let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM books WHERE shelf_id IS NOT NULL");
                 filled = count.fetch_one(&mut administrator).await.unwrap_or(0);
-            }
+                filled > before
+            })
+            .await;
             sqlx::query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tfe' AND datname = current_database()",
             )

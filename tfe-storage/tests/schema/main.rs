@@ -8,6 +8,7 @@ mod grown;
 mod killed;
 mod library;
 mod million;
+mod patience;
 mod refused;
 mod sampler;
 mod severed;

@@ -1,7 +1,5 @@
 //! What cannot be added is said, and leaves older programs as they were.
 
-use std::time::Duration;
-
 use sqlx::{Connection, Executor};
 use tfe_core::record::{Field, Kind};
 use tfe_storage::{
@@ -12,6 +10,7 @@ use tfe_storage::{
 use super::{
     catalog::unfilled,
     library::{batch, connection, founded, written},
+    patience::until,
     support::with_postgres,
 };
 
@@ -72,9 +71,8 @@ async fn a_long_read_holds_up_the_change_and_nobody_else() {
         let mut administrator = connection(&url).await;
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'";
         for round in 0..3 {
-            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut administrator).await.unwrap() == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+            until("the change to wait", async || sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut administrator).await.unwrap() > 0)
+                .await;
             // The change waits for the reader, and this for the change, until that gives way.
             earlier.commit(batch(written(round))).await.unwrap();
             assert!(!opening.is_finished());

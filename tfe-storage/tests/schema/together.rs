@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::{
     catalog::unfilled,
     library::{EARLIER, EARLIER_BOOKS, batch, connection, founded, written},
+    patience::until,
     support::with_postgres,
 };
 
@@ -34,9 +35,7 @@ async fn what_an_older_program_writes_is_found_by_the_new_column() {
         let later = open_store(&url, kinds::ALL).await.unwrap();
         let during = inserted.load(Ordering::SeqCst);
         assert!(during > 0, "it was written to meanwhile");
-        while inserted.load(Ordering::SeqCst) < during + 50 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until("more books", async || inserted.load(Ordering::SeqCst) >= during + 50).await;
         ends.store(true, Ordering::SeqCst);
         inserting.await.unwrap();
         let changed = changing.await.unwrap();
@@ -68,10 +67,11 @@ async fn nodes_that_start_at_once_do_it_once() {
         let updates = "SELECT pg_stat_force_next_flush(), n_tup_upd FROM pg_stat_user_tables WHERE relname = 'books'";
         // A session counts its updates when it has ended.
         let mut count = 0;
-        while count < i64::from(COUNT) {
+        until("the count", async || {
             ((), count) = sqlx::query_as::<_, ((), i64)>(updates).fetch_one(&mut administrator).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            count >= i64::from(COUNT)
+        })
+        .await;
         assert_eq!(count, i64::from(COUNT), "every row was filled once");
         drop(earlier);
     })
@@ -89,9 +89,8 @@ async fn while_one_node_is_at_it_older_ones_start_and_newer_ones_wait() {
         let first = opened(&url);
         let mut administrator = connection(&url).await;
         let builds = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CREATE % INDEX CONCURRENTLY%' AND wait_event = 'virtualxid'";
-        while sqlx::query_scalar::<_, i64>(builds).fetch_one(&mut administrator).await.unwrap() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the build of an index", async || sqlx::query_scalar::<_, i64>(builds).fetch_one(&mut administrator).await.unwrap() > 0)
+            .await;
         let second = opened(&url);
         let older = tokio::time::timeout(Duration::from_secs(20), open_store(&url, EARLIER)).await;
         older.expect("it has nothing to wait for").unwrap();

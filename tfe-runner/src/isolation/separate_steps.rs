@@ -13,18 +13,18 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Isolation, Launch, OnEnd, Room, launcher};
+use super::{Execution, Isolation, Launch, OnEnd, launcher};
 
 /// The steps of a job, each in a process group of its own.
 #[derive(Debug)]
-pub(super) struct Steps {
+pub(super) struct SeparateSteps {
     isolation: Isolation,
     supervisor: Vec<OsString>,
     running: Arc<Mutex<Vec<Pid>>>,
     is_interrupted: bool,
 }
 
-impl Steps {
+impl SeparateSteps {
     pub(super) fn new(isolation: Isolation, supervisor: &[OsString]) -> Self {
         Self { isolation, supervisor: supervisor.to_vec(), running: Arc::default(), is_interrupted: false }
     }
@@ -34,7 +34,7 @@ impl Steps {
     }
 }
 
-impl Room for Steps {
+impl Execution for SeparateSteps {
     /// When the thread that calls this ends, the kernel interrupts the engine.
     fn start(&mut self, launch: &Launch, output: File, errors: File, on_end: OnEnd) -> io::Result<()> {
         let mut child = launcher::start(&self.supervisor, &self.isolation, launch, output, errors)?;
@@ -80,7 +80,7 @@ impl Room for Steps {
     fn close(self: Box<Self>) {}
 }
 
-impl Drop for Steps {
+impl Drop for SeparateSteps {
     fn drop(&mut self) {
         if !self.is_interrupted {
             self.interrupt();

@@ -17,16 +17,16 @@ use nix::{
 };
 
 use super::{
-    Ended, Launch, OnEnd, Room, Sandbox,
+    Ended, Execution, Launch, OnEnd, Sandbox,
     enter::Enclosure,
     init::{Order, Report},
-    launcher::{ENCLOSE, await_end, await_group, pid},
+    launcher::{ENCLOSE, await_end, await_group, pid, unless_gone},
     line::Line,
 };
 
 /// The supervisor's end of a sandbox.
 #[derive(Debug)]
-pub(super) struct Chamber {
+pub(super) struct SharedSandbox {
     line: Line,
     launcher: Pid,
     count: u64,
@@ -45,7 +45,7 @@ enum Ends {
     Over(Ended),
 }
 
-impl Chamber {
+impl SharedSandbox {
     /// Makes a sandbox. Why one cannot be made is in the errors, and every step fails.
     pub(super) fn open(supervisor: &[OsString], sandbox: &Sandbox, errors: File) -> io::Result<Self> {
         let (program, words) = supervisor.split_first().ok_or(io::ErrorKind::InvalidInput)?;
@@ -58,7 +58,7 @@ impl Chamber {
         let enclosure = Enclosure { words: words.to_vec(), sandbox: sandbox.clone() };
         // The launcher reads it, and then the first process of the sandbox.
         for _ in 0..2 {
-            said(line.send(&enclosure))?;
+            unless_gone(line.send(&enclosure))?;
         }
         let awaited = Awaited(Arc::new(Mutex::new(Ends::Ahead(BTreeMap::new()))));
         let (pid, heard, told) = (pid(&launcher)?, line.again()?, awaited.clone());
@@ -67,12 +67,12 @@ impl Chamber {
     }
 }
 
-impl Room for Chamber {
+impl Execution for SharedSandbox {
     fn start(&mut self, launch: &Launch, output: File, errors: File, on_end: OnEnd) -> io::Result<()> {
         self.count += 1;
         self.awaited.add(self.count, on_end);
         let order = Order::Start { number: self.count, launch: launch.clone() };
-        said(self.line.send_with(&order, &[output.as_fd(), errors.as_fd()]))
+        unless_gone(self.line.send_with(&order, &[output.as_fd(), errors.as_fd()]))
     }
 
     fn interrupt(&mut self) {
@@ -103,7 +103,7 @@ impl Room for Chamber {
     }
 }
 
-impl Drop for Chamber {
+impl Drop for SharedSandbox {
     fn drop(&mut self) {
         // What runs is interrupted, as it is when the supervisor ends.
         self.line.finish();
@@ -127,14 +127,6 @@ fn listen(line: &Line, pid: Pid, mut launcher: Child, awaited: &Awaited) {
     await_group(pid);
     for on_end in ends.into_values() {
         on_end(ended);
-    }
-}
-
-/// What keeps a message from being read is in the errors, and in how the launcher ends.
-fn said(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
-        said => said,
     }
 }
 
