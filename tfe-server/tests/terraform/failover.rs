@@ -152,10 +152,11 @@ fn settings(proxy: &Proxy) -> Option<Settings> {
 
 /// A primary with a synchronous standby.
 struct Cluster {
-    home: TempDir,
-    primary: Server,
     standby: Server,
+    primary: Server,
     made: usize,
+    /// After the servers, which have their files there.
+    home: TempDir,
 }
 
 /// One server of `PostgreSQL`.
@@ -185,7 +186,7 @@ impl Cluster {
         self.made += 1;
         next.start(self.home.path());
         let old = std::mem::replace(&mut self.primary, std::mem::replace(&mut self.standby, next));
-        let _ = fs::remove_dir_all(old.directory);
+        let _ = fs::remove_dir_all(&old.directory);
         self.replicate_synchronously();
     }
 
@@ -202,11 +203,9 @@ impl Cluster {
     }
 }
 
-impl Drop for Cluster {
+impl Drop for Server {
     fn drop(&mut self) {
-        for server in [&self.standby, &self.primary] {
-            server.stop();
-        }
+        let _ = as_owner("pg_ctl").arg("-D").arg(&self.directory).args(["-m", "immediate", "-w", "stop"]).output();
     }
 }
 
@@ -239,11 +238,6 @@ impl Server {
     /// Starts it after it was killed; the first tries fail until the processes of the one before have ended.
     pub(crate) fn start_again(&self, home: &Path) {
         until("the database to start again", || self.try_start(home).then_some(()));
-    }
-
-    /// Ends it at once.
-    pub(crate) fn stop(&self) {
-        let _ = as_owner("pg_ctl").arg("-D").arg(&self.directory).args(["-m", "immediate", "-w", "stop"]).output();
     }
 
     fn new(home: &Path, number: usize) -> Self {

@@ -90,6 +90,13 @@ impl Redis {
     }
 }
 
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 fn spawn_redis(port: u16, home: &TempDir) -> Child {
     let mut command = Command::new("redis-server");
     command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port", &port.to_string()]).arg("--dir").arg(home.path());
@@ -289,10 +296,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.heal();
-        let _ = self.redis.process.kill();
-        let _ = self.redis.process.wait();
         self.nodes.iter_mut().for_each(Demo::end);
-        self.database.stop();
     }
 }
 
