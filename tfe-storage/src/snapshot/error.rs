@@ -67,6 +67,18 @@ impl Damage {
     pub(super) fn one(object: impl Into<String>, what: impl Into<String>) -> Self {
         Self { parts: vec![(object.into(), what.into())] }
     }
+
+    /// Takes note of damage, so that the rest is looked at as well and all of it is told at once.
+    pub(super) fn unless_damaged<T>(&mut self, read: Result<T, SnapshotError>) -> Result<Option<T>, SnapshotError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(SnapshotError::Damaged(found)) => {
+                self.parts.extend(found.parts);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl fmt::Display for Damage {

@@ -127,7 +127,7 @@ async fn attempt(
         Choice::Newest | Choice::Snapshot(_) => None,
     };
     known_kinds(&manifest, kinds)?;
-    let blobs = read_all(repository, &manifest, progress).await?;
+    let (blobs, configuration) = read_all(repository, &manifest, progress).await?;
     bring_blobs(repository, place, &manifest, blobs, objects, progress).await?;
     let mut restored = Restored {
         reached: manifest.created_at,
@@ -136,12 +136,9 @@ async fn attempt(
         commits: 0,
         passed_over: Vec::new(),
         journal_cut: None,
-        configuration: None,
+        configuration,
         snapshot: manifest,
     };
-    if let Some(chunk) = &restored.snapshot.configuration {
-        restored.configuration = Some(repository.read_chunk(chunk, || "the configuration".to_owned()).await?);
-    }
     if let Some(position) = restored.snapshot.journal.clone().filter(|_| !matches!(choice, Choice::Snapshot(_))) {
         let replayed = replay::replay(repository, place, kinds, &position, until, objects, progress).await?;
         (restored.commits, restored.journal_cut) = (replayed.commits, replayed.cut);
@@ -161,23 +158,25 @@ fn known_kinds(manifest: &Manifest, kinds: &[&'static Kind]) -> Result<(), Snaps
     }
 }
 
-/// Reads all parts, so that a damaged one is found before anything is written, and gives the blobs.
-async fn read_all(repository: &Repository, manifest: &Manifest, progress: SnapshotProgress<'_>) -> Result<Vec<(Blob, Key)>, SnapshotError> {
+/// What was read of a snapshot before anything is written: its blobs, and the configuration if it holds one.
+type Contents = (Vec<(Blob, Key)>, Option<Vec<u8>>);
+
+/// Reads all parts and the configuration, so that a damaged one is found before anything is written.
+async fn read_all(repository: &Repository, manifest: &Manifest, progress: SnapshotProgress<'_>) -> Result<Contents, SnapshotError> {
     let (mut blobs, mut damage, mut seen) = (Vec::new(), Damage::default(), 0);
     for part in &manifest.parts {
-        match read_part(repository, part).await {
-            Ok(lines) => {
-                seen += lines.len() as u64;
-                for line in lines {
-                    blobs.extend(line.blob(&part.kind).transpose()?);
-                }
-            }
-            Err(SnapshotError::Damaged(found)) => damage.parts.extend(found.parts),
-            Err(error) => return Err(error),
+        let lines = damage.unless_damaged(read_part(repository, part).await)?.unwrap_or_default();
+        seen += lines.len() as u64;
+        for line in lines {
+            blobs.extend(line.blob(&part.kind).transpose()?);
         }
         progress(Step::Verification, seen);
     }
-    if damage.parts.is_empty() { Ok(blobs) } else { Err(damage.into()) }
+    let configuration = match &manifest.configuration {
+        Some(chunk) => damage.unless_damaged(repository.read_chunk(chunk, || "the configuration".to_owned()).await)?,
+        None => None,
+    };
+    if damage.parts.is_empty() { Ok((blobs, configuration)) } else { Err(damage.into()) }
 }
 
 async fn read_part(repository: &Repository, part: &Part) -> Result<Vec<Line>, SnapshotError> {
