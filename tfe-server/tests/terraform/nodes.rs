@@ -8,7 +8,7 @@ use crate::{
     crash::go_in,
     fleet::Worker,
     harness::{Demo, finish, send, until},
-    services::{Database, external, owned, variable},
+    services::{Database, delete_queue, external, owned, queue_of_hints, variable},
     state::held,
 };
 
@@ -25,7 +25,7 @@ struct Installation {
     nodes: [Demo; 2],
     workers: [Worker; 2],
     // Dropped last: the database is in use until then.
-    _database: Database,
+    database: Database,
 }
 
 impl Installation {
@@ -44,7 +44,7 @@ impl Installation {
         let second = first.join(settings);
         let urls = format!("{},{}", first.text("url"), second.text("url"));
         let workers = [Worker::start(&urls, TOKEN), Worker::start(&urls, TOKEN)];
-        Some(Self { nodes: [first, second], workers, _database: database })
+        Some(Self { nodes: [first, second], workers, database })
     }
 
     /// What is known of the newest run of a workspace, for whoever reads why a test failed.
@@ -99,8 +99,10 @@ fn brokers_that_are_wiped_lose_no_run() {
         project.init();
     }
     let applies: Vec<_> = projects.iter().map(|project| project.start(&["apply", "-auto-approve", "-no-color"])).collect();
+    let queue = queue_of_hints(&installation.database.address, &installation.database.name);
     for _ in 0..10 {
-        wipe_brokers();
+        delete_queue(&variable("TFE_TEST_RABBITMQ").unwrap(), &queue);
+        wipe_redis();
         thread::sleep(Duration::from_millis(200));
     }
     for apply in applies {
@@ -132,7 +134,7 @@ fn a_frozen_node_holds_nobody_up_and_changes_nothing_when_it_thaws() {
 }
 
 /// Takes away everything that is in Redis.
-fn wipe_brokers() {
+fn wipe_redis() {
     let address: String = variable("TFE_TEST_REDIS").unwrap().trim_start_matches("redis://").to_owned();
     let (host, port) = address.split_once(':').unwrap();
     let done = std::process::Command::new("redis-cli").args(["-h", host, "-p", port, "FLUSHALL"]).output().unwrap();

@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -69,6 +70,23 @@ pub(crate) fn psql(address: &str, database: &str, sql: &str) -> String {
     let mut command = program("psql");
     let output = command.args(["-qAt", "-h", host, "-p", port, "-U", "postgres", "-d", database, "-c", sql]).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// The name of the queue in RabbitMQ that the installation in that database has its hints in.
+pub(crate) fn queue_of_hints(address: &str, database: &str) -> String {
+    let name = psql(address, database, "SELECT body ->> 'name' FROM installations");
+    format!("tfe-{}", name.trim())
+}
+
+/// Deletes a queue from RabbitMQ, with all that waits in it.
+pub(crate) fn delete_queue(rabbitmq: &str, queue: &str) {
+    let delete = async {
+        let connection = lapin::Connection::connect(rabbitmq, lapin::ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        channel.queue_delete(queue.into(), lapin::options::QueueDeleteOptions::default()).await?;
+        connection.close(0, "deleted".into()).await
+    };
+    Runtime::new().unwrap().block_on(delete).unwrap();
 }
 
 /// The settings of external mode with that database, in a place of its own in the object store.

@@ -20,7 +20,7 @@ use crate::{
     failover::{Server, directory_of_postgres},
     fleet::Worker,
     harness::{Demo, send, until},
-    services::{external, owned, psql, variable},
+    services::{delete_queue, external, owned, psql, queue_of_hints, variable},
 };
 
 const TOKEN: (&str, &str) = ("TFE_WORKER_TOKEN", "the-fleets-own-token");
@@ -53,6 +53,8 @@ pub(crate) struct Site {
     /// From each worker to each node.
     network: Vec<(Proxy, std::net::SocketAddr)>,
     rabbitmq: (Proxy, std::net::SocketAddr),
+    /// The queue in RabbitMQ.
+    queue: String,
     redis: Redis,
     database: Server,
     database_home: TempDir,
@@ -135,8 +137,9 @@ impl Site {
         let urls = |worker: usize| network[2 * worker..2 * worker + 2].iter().map(|(proxy, _)| format!("http://{}", proxy.address()));
         let workers = (0..WORKERS).map(|worker| Worker::start(&urls(worker).collect::<Vec<_>>().join(","), TOKEN)).collect();
         let (returns, counts) = (VecDeque::new(), BTreeMap::new());
+        let queue = queue_of_hints(&database.address().to_string(), &name);
         let rabbitmq = (rabbitmq, rabbitmq_address);
-        Some(Self { nodes, workers, network, rabbitmq, redis, database, database_home, returns, counts, _runtime: runtime })
+        Some(Self { nodes, workers, network, rabbitmq, queue, redis, database, database_home, returns, counts, _runtime: runtime })
     }
 
     /// Workspaces with uploaded configurations.
@@ -239,7 +242,8 @@ impl Site {
             }
             Fault::RabbitMq => {
                 self.rabbitmq.0.switch(None);
-                ("RabbitMQ cut off", 3_000, false)
+                delete_queue(&variable("TFE_TEST_RABBITMQ").unwrap(), &self.queue);
+                ("RabbitMQ cut off and wiped", 3_000, false)
             }
             Fault::Database => {
                 self.database.kill();
