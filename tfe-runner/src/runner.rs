@@ -56,6 +56,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the answer to a question for work may be away when this process ends: what it gives would be claimed, and nobody's.
 const CLAIM_GRACE: Duration = Duration::from_secs(2);
+/// How long to wait before a job that could not go on is taken up again: well within its lease.
+const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 /// How long jobs that have not begun may take to when this process ends: an apply that was claimed and never began could only be given
 /// up. Preparing takes a second, with an archive of a configuration from far away some more.
 const BEGIN_GRACE: Duration = Duration::from_secs(20);
@@ -97,6 +99,14 @@ enum Gone {
     Broken(String),
     /// This process ends; the next one takes the job up.
     Left,
+}
+
+/// What is left to do about a job that is not followed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    /// It is to be taken up again, since what it left is not home yet.
+    TakeUp,
 }
 
 impl Runner {
@@ -267,42 +277,64 @@ impl Shared {
     /// Does a claimed job.
     async fn work(&self, assignment: Assignment) {
         let paths = Paths::new(&self.config, &assignment.job, &assignment.run);
+        let held = (assignment.job.clone(), assignment.fencing_token);
+        let mut following = None;
+        let done = self.begin_and_follow(assignment, &paths, &mut following).await;
+        let next = self.conclude(&held, &paths, done).await;
+        // Taken up again as if from an earlier process, which is followed by one at a time.
+        drop(following);
+        if next == Next::TakeUp {
+            tokio::select! {
+                () = self.leaving.cancelled() => return,
+                () = self.adopt_later(&paths) => {}
+            }
+            self.holds().remove(&held);
+        }
+    }
+
+    /// Begins a claimed job and follows it. The lease ends with this, so that what comes after is not done as if the job went on.
+    async fn begin_and_follow(&self, assignment: Assignment, paths: &Paths, following: &mut Option<Flock<fs::File>>) -> Result<(), Gone> {
         let ticket = ticket(&assignment);
         let lease = Lease::keep(self.control.clone(), ticket.clone());
-        let mut following = None;
         let begin = async {
             let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
             let is_apply = assignment.phase == Phase::Apply;
             let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored, is_apply };
             handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
-            following = handle::follow(&paths.spool).await.map_err(broken)?;
-            match prepare::prepare(&self.config, (&self.tools, self.plugins.as_ref()), self.control.as_ref(), &ticket, &assignment, &paths)
+            *following = handle::follow(&paths.spool).await.map_err(broken)?;
+            match prepare::prepare(&self.config, (&self.tools, self.plugins.as_ref()), self.control.as_ref(), &ticket, &assignment, paths)
                 .await
             {
                 Ok(instructions) => Ok(Some((stored, instructions))),
                 Err(error) => self.refuse(&ticket, &assignment, stored, error).await.map(|()| None),
             }
         };
-        let done = async {
-            let Some((stored, instructions)) = lease.hold(begin).await? else { return Ok(()) };
-            // Not given up half-way: what then comes to life would be nobody's.
-            self.supervise(&instructions, &paths).await?;
-            self.unless_leaving(lease.hold(self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions)))).await
-        };
-        let done = done.await;
-        self.conclude((assignment.job, assignment.fencing_token), &paths, done).await;
+        let Some((stored, instructions)) = lease.hold(begin).await? else { return Ok(()) };
+        // Not given up half-way: what then comes to life would be nobody's.
+        self.supervise(&instructions, paths).await?;
+        self.unless_leaving(lease.hold(self.finish(&ticket, &assignment, paths, stored, stored, Some(&instructions)))).await
     }
 
-    /// Takes up a job that an earlier process was following.
+    /// Takes up a job that an earlier process was following, or that could not go on here.
     async fn adopt(&self, handle: Handle) {
         let paths = Paths::new(&self.config, &handle.job, &handle.run);
+        while self.adopt_once(&handle, &paths).await == Next::TakeUp {
+            tokio::time::sleep(BROKEN_PAUSE).await;
+        }
+    }
+
+    async fn adopt_once(&self, handle: &Handle, paths: &Paths) -> Next {
+        let held = (handle.job.clone(), TAKEN_UP);
         let _following = match handle::follow(&paths.spool).await {
             Ok(Some(lock)) => lock,
             Ok(None) => {
-                self.holds().remove(&(handle.job, TAKEN_UP));
-                return;
+                self.holds().remove(&held);
+                return Next::Nothing;
             }
-            Err(error) => return tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed"),
+            Err(error) => {
+                tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed");
+                return Next::Nothing;
+            }
         };
         let done = async {
             let assignment = until_acknowledged(|| self.control.adopt(&self.info, &handle.job)).await?;
@@ -311,12 +343,20 @@ impl Shared {
             let lease = Lease::keep(self.control.clone(), ticket.clone());
             let finish = async {
                 let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
-                self.finish(&ticket, &assignment, &paths, handle.log_base, stored, None).await
+                self.finish(&ticket, &assignment, paths, handle.log_base, stored, None).await
             };
             lease.hold(finish).await
         };
         let done = done.await;
-        self.conclude((handle.job, TAKEN_UP), &paths, done).await;
+        self.conclude(&held, paths, done).await
+    }
+
+    /// Tries again to bring home what a job left: what was in the way, such as a full disk, may pass.
+    async fn adopt_later(&self, paths: &Paths) {
+        tokio::time::sleep(BROKEN_PAUSE).await;
+        if let Some(handle) = Handle::read(&paths.spool) {
+            self.adopt(handle).await;
+        }
     }
 
     /// Follows a job unless this process ends, which must not wait for it.
@@ -366,7 +406,19 @@ impl Shared {
         if matches!(outcome, Outcome::Planned { .. }) {
             fs::write(paths.planned(), []).map_err(broken)?;
         }
-        Ok(until_acknowledged(|| self.control.report(ticket, outcome.clone())).await?)
+        self.report(ticket, outcome).await
+    }
+
+    /// Reports an outcome. Where it is refused as it is, the run ends with the reason.
+    async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), Gone> {
+        match until_acknowledged(|| self.control.report(ticket, outcome.clone())).await {
+            Err(ControlError::Refused(reason)) => {
+                let message = format!("the outcome of this run was not taken: {reason}; its log says what it has done");
+                let failed = Outcome::Failed { message, summary: *outcome.summary() };
+                Ok(until_acknowledged(|| self.control.report(ticket, failed.clone())).await?)
+            }
+            reported => Ok(reported?),
+        }
     }
 
     /// Saves the state of an apply whose supervisor died.

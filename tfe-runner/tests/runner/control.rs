@@ -41,6 +41,8 @@ pub(crate) struct Records {
     /// How many transfers to the runner still break off half-way.
     pub(crate) breaks: u32,
     pub(crate) late: HashMap<Id<Job>, Bytes>,
+    /// How many reports are still refused.
+    pub(crate) refused_reports: u32,
     tokens: u64,
 }
 
@@ -172,10 +174,15 @@ impl Control for MemoryControl {
 
     async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), ControlError> {
         self.held(ticket, |records| {
+            if records.refused_reports > 0 {
+                records.refused_reports -= 1;
+                return Err(ControlError::Refused("not now".to_owned()));
+            }
             if let Some(assignment) = records.claimed.remove(&ticket.job) {
                 records.outcomes.push((assignment.phase, outcome));
             }
-        })
+            Ok(())
+        })?
     }
 
     async fn is_over(&self, _: &Id<Run>) -> Result<bool, ControlError> {

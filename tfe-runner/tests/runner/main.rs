@@ -265,6 +265,20 @@ async fn a_runner_that_comes_back_takes_up_what_it_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_cannot_go_on_is_taken_up_again_and_ends() {
+    let bench = Bench::start("resource \"terraform_data\" \"first\" {}\n");
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    // Once as it was, once as a failure, and so again after it was taken up.
+    bench.control.with(|records| records.refused_reports = 4);
+    bench.queue(Phase::Apply);
+    let applied = bench.applied().await;
+    assert!(matches!(applied, Outcome::Applied { summary } if summary.add == 1), "{applied:?}");
+    assert_eq!(bench.log(Phase::Apply).matches("Apply complete!").count(), 1, "the log is whole and nothing is twice in it");
+    bench.until_empty("spool").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runner_without_the_job_interrupts_its_engine_and_brings_the_last_state() {
     let bench = Bench::start(SLOW);
     bench.applying().await;
