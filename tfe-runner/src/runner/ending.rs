@@ -49,6 +49,8 @@ impl Shared {
                 if Handle::read(&paths.spool).is_some_and(|handle| handle.is_apply) && paths.spool.join(LOCK).exists() {
                     return Next::TakeUp;
                 }
+                // A plan is made again elsewhere, and not beside this one.
+                end(&paths.spool).await;
             }
         }
         // What it still writes would keep the directory from going, or its last snapshot from being kept.

@@ -279,6 +279,20 @@ async fn an_apply_that_cannot_go_on_is_taken_up_again_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_cannot_go_on_is_ended_before_it_is_given_back() {
+    // It has an outcome that is not taken, and would go on until it is told to end.
+    let script = "cat > SPOOL/read; exec 9> SPOOL/lock; flock 9; \
+                  echo '{\"steps\":[],\"stopped\":false,\"error\":\"x\"}' > SPOOL/new; mv SPOOL/new SPOOL/done.json; \
+                  until [ -e SPOOL/kill ]; do sleep 0.02; done; echo > SPOOL/../ended";
+    let bench = Bench::start_supervised_by(script);
+    bench.control.with(|records| records.refused_reports = u32::MAX);
+    bench.queue(Phase::Plan);
+    let ended = bench.home.path().join("spool/ended");
+    bench.until(|_| ended.exists().then_some(())).await;
+    bench.until_empty("spool").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runner_without_the_job_interrupts_its_engine_and_brings_the_last_state() {
     let bench = Bench::start(SLOW);
     bench.applying().await;
