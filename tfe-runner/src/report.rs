@@ -1,6 +1,10 @@
 //! What a supervised job amounts to: its outcome, and the documents of a plan.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -89,13 +93,23 @@ pub(crate) async fn outcome(
         )),
         Phase::Apply => Ok(Outcome::Applied { summary: progress.summary() }),
         Phase::Plan => match documents(assignment, paths) {
-            Ok((summary, documents)) => {
-                until_acknowledged(|| control.save_artifacts(ticket, &documents)).await?;
-                Ok(Outcome::Planned { summary })
-            }
+            Ok((summary, documents)) => match until_acknowledged(|| control.save_artifacts(ticket, &documents)).await {
+                Err(ControlError::Refused(reason)) => Ok(failed(format!("the plan's documents cannot be stored: {reason}"))),
+                saved => saved.map(|()| Outcome::Planned { summary }),
+            },
             Err(error) => Ok(failed(format!("the plan's documents cannot be read: {error}; start a new run"))),
         },
     }
+}
+
+/// The outcome of an apply whose last state is not taken, and kept here instead.
+pub(crate) fn unsaved(outcome: &Outcome, reason: &str, runner: &str, kept: &Path) -> Outcome {
+    let message = format!(
+        "the state that this apply reached cannot be stored: {reason}. It is kept, sealed, on {runner} in {}; ask its operator for it \
+         before you apply again, since what is stored of it is older",
+        kept.display()
+    );
+    Outcome::Failed { message, summary: *outcome.summary() }
 }
 
 /// The outcome of an apply whose supervisor died.

@@ -17,10 +17,22 @@ pub(crate) async fn until_acknowledged<T, F>(call: impl Fn() -> F) -> Result<T, 
 where
     F: Future<Output = Result<T, ControlError>>,
 {
+    until_acknowledged_or(call, || std::future::ready(false)).await
+}
+
+/// The same, but given up when `is_enough` says so after a call that was not answered.
+pub(crate) async fn until_acknowledged_or<T, F, G>(call: impl Fn() -> F, is_enough: impl Fn() -> G) -> Result<T, ControlError>
+where
+    F: Future<Output = Result<T, ControlError>>,
+    G: Future<Output = bool>,
+{
     let mut pause = FIRST_PAUSE;
     loop {
         match call().await {
             Err(ControlError::Unavailable(source)) => {
+                if is_enough().await {
+                    return Err(ControlError::Unavailable(source));
+                }
                 tracing::warn!(error = chain(source.as_ref()), "the control plane does not answer; trying again");
                 tokio::time::sleep(pause / 2 + jitter(pause / 2)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);

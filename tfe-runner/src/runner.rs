@@ -25,7 +25,7 @@ use crate::{
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
     files::{lock, private_directory},
-    follow::{End, Follower, LogTail},
+    follow::{End, Follower, LogTail, RefusedState},
     handle::{self, Handle},
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
     lease::{Lease, Lost},
@@ -35,7 +35,7 @@ use crate::{
     prepare::{self, PrepareError},
     recover, report,
     retry::until_acknowledged,
-    supervisor::{instructions::Instructions, orphan::RUNNER_LOCK},
+    supervisor::{instructions::Instructions, orphan::RUNNER_LOCK, snapshot},
     tools::{ToolError, Tools},
 };
 
@@ -386,7 +386,10 @@ impl Shared {
         let outcome = loop {
             match follower.follow().await? {
                 End::Done(done) => {
-                    report::complete_log(paths, assignment.phase, &done).map_err(broken)?;
+                    // The run's error says the same, so that a full disk does not keep it from ending.
+                    if let Err(error) = report::complete_log(paths, assignment.phase, &done) {
+                        tracing::warn!(job = %ticket.job, %error, "the log of a job lacks its last words");
+                    }
                     follower.finish().await?;
                     break report::outcome(&self.control, ticket, assignment, paths, &done).await?;
                 }
@@ -403,10 +406,27 @@ impl Shared {
                 }
             }
         };
+        let outcome = self.kept_aside(&mut follower, assignment, paths, outcome).await?;
         if matches!(outcome, Outcome::Planned { .. }) {
             fs::write(paths.planned(), []).map_err(broken)?;
         }
         self.report(ticket, outcome).await
+    }
+
+    /// Keeps the last state of an apply where an operator finds it, if it is not taken; the outcome and the log then say where.
+    async fn kept_aside(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths, outcome: Outcome) -> Result<Outcome, Gone> {
+        let Some(RefusedState { reason, state }) = follower.take_refused() else { return Ok(outcome) };
+        let sealed = snapshot::seal(&assignment.spool_key, assignment.job.as_str(), &state).map_err(broken)?;
+        let kept = self.keep(&assignment.job, &sealed).map_err(broken)?;
+        tracing::error!(job = %assignment.job, run = %assignment.run, reason, kept = %kept.display(), "the last state of an apply is not taken; it is kept");
+        let outcome = report::unsaved(&outcome, &reason, &self.info.name, &kept);
+        if let Outcome::Failed { message, .. } = &outcome
+            && let Err(error) = prepare::append(&paths.log(assignment.phase), format!("\nError: {message}\n").as_bytes())
+        {
+            tracing::warn!(job = %assignment.job, %error, "the log of a job does not say where its state is kept");
+        }
+        follower.finish().await?;
+        Ok(outcome)
     }
 
     /// Reports an outcome. Where it is refused as it is, the run ends with the reason.
@@ -424,14 +444,11 @@ impl Shared {
     /// Saves the state of an apply whose supervisor died.
     async fn recovered(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths) -> Result<Outcome, Gone> {
         let state = recover::newest_state(paths, assignment);
-        if let Some(state) = state.map(bytes::Bytes::from) {
-            match until_acknowledged(|| self.control.save_state(&follower.ticket, state.clone())).await {
-                // The state had not changed since the run began, or cannot be taken: the run's error must still arrive.
-                Ok(()) | Err(ControlError::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        // What is spooled may be older, and is then acknowledged and dropped.
         follower.finish().await?;
+        if let Some(state) = state {
+            follower.offer(state.into()).await?;
+        }
         Ok(report::orphaned(assignment, paths))
     }
 

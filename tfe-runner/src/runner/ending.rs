@@ -1,6 +1,11 @@
 //! What is done about a job that is over here: its directories go, and what it made and nobody has acknowledged does not.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tfe_core::{id::Id, job::Job};
 use tokio::time::Instant;
@@ -8,7 +13,7 @@ use tokio::time::Instant;
 use super::{Attempt, Gone, Next, Shared};
 use crate::{
     control::ControlError,
-    files::{private_directory, remove_tree},
+    files::{private_directory, remove_tree, write_durably},
     handle::{self, Handle},
     isolation::of_run,
     paths::Paths,
@@ -98,6 +103,15 @@ impl Shared {
                 tracing::error!(%job, reason, ?failure, kept = %kept.display(), "the last state of an apply cannot be taken any more; it is kept");
             }
         }
+    }
+
+    /// Keeps a sealed state for whoever looks for it, and says where.
+    pub(super) fn keep(&self, job: &Id<Job>, sealed: &[u8]) -> io::Result<PathBuf> {
+        let kept = self.config.spool_root.join(KEPT).join(job.as_str());
+        private_directory(&kept)?;
+        let kept = kept.join(STATE);
+        write_durably(&kept, sealed)?;
+        Ok(std::path::absolute(&kept).unwrap_or(kept))
     }
 
     pub(super) async fn remove_if_over(&self, work: &Path) {

@@ -9,6 +9,7 @@ use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
     IsolationConfig, Runner, RunnerConfig, Timeouts,
+    control::ControlError,
     isolation::Limits,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
     tools::ToolSettings,
@@ -276,6 +277,45 @@ async fn an_apply_that_cannot_go_on_is_taken_up_again_and_ends() {
     assert!(matches!(applied, Outcome::Applied { summary } if summary.add == 1), "{applied:?}");
     assert_eq!(bench.log(Phase::Apply).matches("Apply complete!").count(), 1, "the log is whole and nothing is twice in it");
     bench.until_empty("spool").await;
+}
+
+/// Requires that an apply ended with an error that says where its state is, and gives that state.
+fn kept(bench: &Bench, outcome: Outcome) -> Vec<u8> {
+    let path = bench.home.path().join("spool/kept").join(job(Phase::Apply).as_str()).join("state.sealed");
+    let Outcome::Failed { message, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(message.contains(path.to_str().unwrap()), "{message}");
+    assert!(bench.log(Phase::Apply).contains(&format!("Error: {message}")), "{}", bench.log(Phase::Apply));
+    let assignment = assignment(Phase::Apply);
+    tfe_runner::open_snapshot(&assignment.spool_key, assignment.job.as_str(), &fs::read(path).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_refused_is_kept_and_the_run_says_where() {
+    let bench = Bench::start("resource \"terraform_data\" \"first\" {}\n");
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    bench.control.with(|records| records.state_error = Some(|| ControlError::Refused("it has too many outputs".to_owned())));
+    bench.queue(Phase::Apply);
+    let applied = bench.applied().await;
+    assert!(matches!(&applied, Outcome::Failed { message, .. } if message.contains("it has too many outputs")), "{applied:?}");
+    assert!(holds(&kept(&bench, applied), "first"));
+    bench.until(|_| (!bench.home.path().join("spool").join(job(Phase::Apply).as_str()).exists()).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_end_does_not_wait_for_a_state_that_is_never_taken() {
+    let bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.control.with(|records| {
+        records.state_error = Some(|| ControlError::Unavailable("it is damaged".into()));
+        records.interrupts = true;
+    });
+    let spool = bench.home.path().join("spool");
+    bench.until(|_| find(&spool, "done.json").then_some(())).await;
+    bench.control.with(|records| records.kills = true);
+    let applied = bench.applied().await;
+    // The engine had been interrupted, and has saved what it was making.
+    assert!(holds(&kept(&bench, applied), "slow"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -165,7 +165,7 @@ impl LocalControl {
             match self.app.store.commit(decide(&held)).await {
                 Ok(()) => return Ok(()),
                 Err(Error::Conflict { .. }) => {}
-                Err(error) => return Err(unavailable(error)),
+                Err(error) => return Err(refused(error.into())),
             }
         }
         Err(unavailable(std::io::Error::other("too much changed at the same time")))
@@ -376,6 +376,22 @@ fn refused(error: ApiError) -> ControlError {
             ControlError::Refused(error.to_string())
         }
         ApiError::NotFound => ControlError::Fenced,
+        // What no store takes is as wrong the next time.
+        ApiError::Internal(source) if matches!(source.downcast_ref(), Some(Error::Invalid { .. })) => {
+            ControlError::Refused(source.to_string())
+        }
         other => unavailable(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_store_takes_is_refused_and_not_asked_for_again() {
+        let invalid = Error::Invalid { kind: "state_outputs", reason: "the body holds a NUL character".to_owned() };
+        assert!(matches!(refused(invalid.into()), ControlError::Refused(reason) if reason.contains("NUL")));
+        assert!(matches!(refused(Error::unavailable("away").into()), ControlError::Unavailable(_)));
     }
 }

@@ -123,6 +123,7 @@ pub(crate) enum Arrival {
 /// Stores a snapshot that a run made while it applied. A run has one state version, which the newest snapshot fills.
 pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes, arrival: Arrival) -> Result<(), ApiError> {
     let file = StateFile::parse(&content)?;
+    file.require_storable()?;
     let parts = stream::iter([Ok(content)]).boxed();
     if stored_serial(app, run).await?.is_some_and(|stored| stored >= file.serial) {
         return Ok(());
