@@ -80,8 +80,10 @@ impl Snapshots {
         if self.is_written {
             return Ok(());
         }
+        // One that fails costs as much, and is tried again no sooner than the next would be written.
+        self.written_at = Some(Instant::now());
         write_durably(&self.target, &sealed(&self.key, &self.context, &self.last)?)?;
-        (self.is_written, self.written_at) = (true, Some(Instant::now()));
+        self.is_written = true;
         Ok(())
     }
 }

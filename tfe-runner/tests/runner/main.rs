@@ -413,6 +413,34 @@ async fn a_plan_that_takes_too_long_and_does_not_end_is_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apply_goes_on_while_its_spool_cannot_be_written() {
+    let bench = Bench::start(SLOW);
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    // What is written first and then renamed has these names, which are taken.
+    let spool = bench.home.path().join("spool").join(job(Phase::Apply).as_str());
+    let taken = ["state.new", "engines.new"].map(|name| spool.join(name));
+    for path in &taken {
+        fs::create_dir_all(path).unwrap();
+    }
+    bench.queue(Phase::Apply);
+    let troubled = || fs::read_to_string(spool.join("supervisor.log")).is_ok_and(|text| text.contains("nothing can be written"));
+    bench.until(|_| troubled().then_some(())).await;
+    bench
+        .until(|records| {
+            String::from_utf8_lossy(records.log.get(&job(Phase::Apply))?).contains("terraform_data.slow: Provisioning").then_some(())
+        })
+        .await;
+    assert!(bench.control.with(|records| records.state.is_none()), "nothing could be spooled");
+    for path in &taken {
+        fs::remove_dir(path).unwrap();
+    }
+    bench.until(|records| records.state.as_ref().filter(|state| holds(state, "first")).map(drop)).await;
+    bench.go();
+    assert!(matches!(bench.applied().await, Outcome::Applied { summary } if summary.add == 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_apply_keeps_what_was_made() {
     let bench = Bench::start(SLOW);
     bench.applying().await;
