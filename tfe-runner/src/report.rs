@@ -11,6 +11,7 @@ use serde_json::Value;
 use tfe_core::{
     plan::{self, ApplyProgress, Summary},
     run::Phase,
+    secret::Secret,
 };
 
 use crate::{
@@ -50,11 +51,12 @@ pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Resu
     }
 }
 
-/// The outcome of a job, with the documents of a plan uploaded.
+/// The outcome of a job, with the documents of a plan uploaded, in which `secrets` are not shown.
 pub(crate) async fn outcome(
     control: &Arc<dyn Control>,
     ticket: &Ticket,
     assignment: &Assignment,
+    secrets: &[Secret],
     paths: &Paths,
     done: &Done,
 ) -> Result<Outcome, ControlError> {
@@ -92,7 +94,7 @@ pub(crate) async fn outcome(
                 .to_owned(),
         )),
         Phase::Apply => Ok(Outcome::Applied { summary: progress.summary() }),
-        Phase::Plan => match documents(assignment, paths) {
+        Phase::Plan => match documents(assignment, secrets, paths) {
             Ok((summary, documents)) => match until_acknowledged(|| control.save_artifacts(ticket, &documents)).await {
                 Err(ControlError::Refused(reason)) => Ok(failed(format!("the plan's documents cannot be stored: {reason}"))),
                 saved => saved.map(|()| Outcome::Planned { summary }),
@@ -141,13 +143,12 @@ fn progress(paths: &Paths) -> ApplyProgress {
     progress
 }
 
-fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
+fn documents(assignment: &Assignment, secrets: &[Secret], paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
     let read = |path: PathBuf| artifacts::read(&paths.work, &path, MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
     let (plan_file, shown) = (read(paths.made(names::PLAN))?, read(paths.output(names::PLAN_JSON))?);
     let schemas = read(paths.output(names::SCHEMAS))?;
     let (document, schemas_document): (Value, Value) = (serde_json::from_slice(&shown)?, serde_json::from_slice(&schemas)?);
-    let sensitive = assignment.spec.variables.iter().chain(&assignment.spec.environment).filter(|variable| variable.sensitive);
-    let secrets: Vec<&str> = sensitive.map(|variable| variable.value.expose()).collect();
+    let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
     let redacted = serde_json::to_vec(&plan::redacted(&document, &schemas_document, &secrets))?;
     let mut documents = vec![
         (ArtifactKind::PlanFile, plan_file.into()),

@@ -30,6 +30,7 @@ use crate::{
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
     lease::{Lease, Lost},
     mask::Masker,
+    masks,
     paths::Paths,
     plugins::Plugins,
     prepare::{self, PrepareError},
@@ -300,7 +301,7 @@ impl Shared {
             let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
             let is_apply = assignment.phase == Phase::Apply;
             let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored, is_apply };
-            handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
+            handle.write(&paths.spool).and_then(|()| masks::keep(&paths.spool, &assignment)).map_err(broken)?;
             *following = handle::follow(&paths.spool).await.map_err(broken)?;
             match prepare::prepare(&self.config, (&self.tools, self.plugins.as_ref()), self.control.as_ref(), &ticket, &assignment, paths)
                 .await
@@ -377,8 +378,8 @@ impl Shared {
         stored: u64,
         instructions: Option<&Instructions>,
     ) -> Result<(), Gone> {
-        let secrets = assignment.spec.variables.iter().chain(&assignment.spec.environment);
-        let masker = Masker::new(secrets.filter(|variable| variable.sensitive).map(|variable| &variable.value));
+        let secrets = masks::kept(&paths.spool, assignment).unwrap_or_else(|| masks::of(assignment));
+        let masker = Masker::new(&secrets);
         let log = LogTail::new(paths.log(assignment.phase), masker, base, stored);
         let key = assignment.spool_key.clone();
         let mut follower = Follower::new(self.control.clone(), ticket.clone(), paths.spool.clone(), log, key);
@@ -391,7 +392,7 @@ impl Shared {
                         tracing::warn!(job = %ticket.job, %error, "the log of a job lacks its last words");
                     }
                     follower.finish().await?;
-                    break report::outcome(&self.control, ticket, assignment, paths, &done).await?;
+                    break report::outcome(&self.control, ticket, assignment, &secrets, paths, &done).await?;
                 }
                 End::Lost => {
                     recover::end_engines(&paths.spool).await;

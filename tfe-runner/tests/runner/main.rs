@@ -11,7 +11,7 @@ use tfe_runner::{
     IsolationConfig, Runner, RunnerConfig, Timeouts,
     control::ControlError,
     isolation::Limits,
-    job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
+    job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec, Variable},
     tools::ToolSettings,
 };
 use tokio::task::JoinHandle;
@@ -330,6 +330,36 @@ async fn a_plan_that_cannot_go_on_is_ended_before_it_is_given_back() {
     let ended = bench.home.path().join("spool/ended");
     bench.until(|_| ended.exists().then_some(())).await;
     bench.until_empty("spool").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_taken_up_masks_what_it_began_with() {
+    let mut bench = Bench::start(
+        "resource \"terraform_data\" \"first\" {\n  provisioner \"local-exec\" {\n    command = \"echo is $TOKEN; while [ ! -e GO ]; do sleep 0.05; done; echo was $TOKEN\"\n  }\n}\n",
+    );
+    let token = |value: &str| Variable { name: "TOKEN".to_owned(), value: Secret::from(value.to_owned()), hcl: false, sensitive: true };
+    let queue = |phase| {
+        let mut assignment = assignment(phase);
+        assignment.spec.environment = vec![token("a-value-that-is-rotated")];
+        bench.control.with(|records| records.waiting.push_back(assignment));
+    };
+    queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    queue(Phase::Apply);
+    let shown = |records: &mut Records| String::from_utf8_lossy(records.log.get(&job(Phase::Apply))?).contains("is ***").then_some(());
+    bench.until(shown).await;
+    bench.control.with(|records| {
+        for assignment in records.claimed.values_mut() {
+            assignment.spec.environment = vec![token("short")];
+        }
+    });
+    bench.replace_runner(|_| {}).await;
+    bench.go();
+    let applied = bench.applied().await;
+    assert!(matches!(applied, Outcome::Applied { .. }), "{applied:?}");
+    let log = bench.log(Phase::Apply);
+    assert!(log.contains("was ***") && !log.contains("a-value-that-is-rotated"), "{log}");
+    assert_eq!(log.matches("Apply complete!").count(), 1, "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
