@@ -47,7 +47,8 @@ pub struct Timeouts {
     pub plan: Duration,
     /// An apply, until it is interrupted.
     pub apply: Duration,
-    /// An engine that was interrupted, until it is killed: it finishes what it has begun and saves its state.
+    /// An engine that was interrupted, since it took too long or somebody asked for it, until it is killed: it finishes what it has begun
+    /// and saves its state.
     pub grace: Duration,
 }
 

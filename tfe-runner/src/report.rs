@@ -37,8 +37,8 @@ const MAX_INIT_BYTES: u64 = 1 << 20;
 const PLAN_AGAIN: &str = "Check what is really there, then plan again";
 
 /// What the log should say before it ends, beyond what the engine wrote.
-pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Result<()> {
-    let log = paths.log(phase);
+pub(crate) fn complete_log(paths: &Paths, assignment: &Assignment, done: &Done) -> io::Result<()> {
+    let log = paths.log(assignment.phase);
     let is_failed_init = |step: &StepEnd| step.name == StepName::Init && !step.is_good();
     if done.steps.iter().any(is_failed_init) {
         let init = artifacts::read(&paths.work, &paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
@@ -47,6 +47,12 @@ pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Resu
     let excess = done.excess.map(|excess| excess.to_string());
     match excess.or_else(|| done.timed_out.map(|timed_out| timed_out.to_string())).as_ref().or(done.error.as_ref()) {
         Some(error) => append(&log, format!("\nError: {error}\n").as_bytes()),
+        // A run that was canceled has no error that could say it.
+        None if done.stopped && done.steps.iter().any(|step| step.signal.is_some()) && assignment.phase == Phase::Apply => {
+            let engine = assignment.spec.engine.program();
+            let left = left(&progress(paths), assignment, paths);
+            append(&log, format!("\nError: {engine} was killed; the state is as last saved{left}. {PLAN_AGAIN}\n").as_bytes())
+        }
         None => Ok(()),
     }
 }

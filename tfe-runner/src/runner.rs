@@ -388,7 +388,7 @@ impl Shared {
             match follower.follow().await? {
                 End::Done(done) => {
                     // The run's error says the same, so that a full disk does not keep it from ending.
-                    if let Err(error) = report::complete_log(paths, assignment.phase, &done) {
+                    if let Err(error) = report::complete_log(paths, assignment, &done) {
                         tracing::warn!(job = %ticket.job, %error, "the log of a job lacks its last words");
                     }
                     follower.finish().await?;

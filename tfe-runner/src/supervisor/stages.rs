@@ -3,7 +3,7 @@
 use std::{
     fs,
     fs::File,
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, Sender},
     thread,
@@ -19,7 +19,7 @@ use super::{
     requests::{self, Stop},
     snapshot::Snapshots,
     tell,
-    timeout::Countdown,
+    timeout::{Countdown, Stage},
     watch::Watch,
 };
 use crate::{
@@ -218,19 +218,31 @@ impl<'i> Supervision<'i> {
     /// Passes a new request on, or that time is up: an interrupt to the engine alone, which then stops its own children; an
     /// end to all. No engine is interrupted twice, since that makes it give up its state.
     fn obey(&mut self) {
-        let (asked, over) = (requests::made(&self.instructions.spool), self.countdown.look());
-        let wanted = asked.max(over.map(|(stop, _)| stop));
+        let asked = self.countdown.obey(requests::made(&self.instructions.spool));
+        let over = self.countdown.look();
+        let wanted = asked.map(|(stop, _)| stop).max(over.map(|(stop, _)| stop));
         if wanted <= self.stop {
             return;
         }
-        if asked.is_none() {
-            self.done.timed_out = over.map(|(_, timed_out)| timed_out);
+        match asked {
+            Some((stop, stage)) if Some(stop) == wanted => self.say(stage),
+            Some(_) => {}
+            None => self.done.timed_out = over.map(|(_, timed_out)| timed_out),
         }
         self.stop = wanted;
         match (&mut self.execution, wanted) {
             (Some(execution), Some(Stop::Kill)) => execution.kill(),
             (Some(execution), _) => execution.interrupt(),
             (None, _) => {}
+        }
+    }
+
+    /// Tells whoever reads the run's log how far its end has come.
+    fn say(&self, stage: Stage) {
+        let log = self.instructions.stages.iter().flatten().next_back().map(|step| append(&step.errors));
+        // The end matters more than the words for it.
+        if let Some(Ok(mut log)) = log {
+            let _ = write!(log, "\n{stage}\n");
         }
     }
 

@@ -425,14 +425,38 @@ async fn an_apply_that_takes_too_long_saves_its_state_though_its_runner_is_gone(
     assert!(holds(&state, "first") && holds(&state, "slow"), "the engine has saved what it was making");
 }
 
+/// An engine that does nothing, and nothing when it is interrupted.
+fn deaf_engine(bench: &Bench) -> PathBuf {
+    let tools = bench.home.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let script = "#!/bin/sh\n[ $1 = version ] && echo '{\"terraform_version\": \"9.9.9\"}' && exit\ntrap 'echo deaf' INT\nwhile :; do echo waiting; sleep 0.1; done\n";
+    fs::write(tools.join("terraform"), script).unwrap();
+    fs::set_permissions(tools.join("terraform"), fs::Permissions::from_mode(0o755)).unwrap();
+    tools
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_does_not_heed_a_cancel_is_killed_after_its_grace() {
+    let mut bench = Bench::start("");
+    let tools = deaf_engine(&bench);
+    let timeouts = Timeouts { grace: Duration::from_secs(1), ..Timeouts::default() };
+    bench.replace_runner(|config| (config.timeouts, config.tool_paths) = (timeouts, vec![tools])).await;
+    bench.queue(Phase::Apply);
+    let begun = bench.home.path().join("spool").join(job(Phase::Apply).as_str()).join("engines.json");
+    bench.until(|_| begun.exists().then_some(())).await;
+    bench.control.with(|records| records.interrupts = true);
+    let (_, outcome) = bench.until(|records| records.outcomes.first().cloned()).await;
+    assert!(matches!(outcome, Outcome::Canceled { .. }), "{outcome:?}");
+    let log = bench.log(Phase::Apply);
+    let stages = ["Asked to stop.", "What has not ended in 1 seconds is killed.", "Killed, since it was asked to stop"];
+    let places: Vec<_> = stages.iter().map(|words| log.find(words)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_takes_too_long_and_does_not_end_is_killed() {
     let mut bench = Bench::start("");
-    let tools = bench.home.path().join("tools");
-    fs::create_dir(&tools).unwrap();
-    let script = "#!/bin/sh\n[ $1 = version ] && echo '{\"terraform_version\": \"9.9.9\"}' && exit\ntrap 'echo deaf' INT\nwhile :; do sleep 0.1; done\n";
-    fs::write(tools.join("terraform"), script).unwrap();
-    fs::set_permissions(tools.join("terraform"), fs::Permissions::from_mode(0o755)).unwrap();
+    let tools = deaf_engine(&bench);
     let timeouts = Timeouts { plan: Duration::from_secs(1), grace: Duration::from_secs(1), ..Timeouts::default() };
     bench.replace_runner(|config| (config.timeouts, config.tool_paths) = (timeouts, vec![tools])).await;
     bench.queue(Phase::Plan);
@@ -468,6 +492,17 @@ async fn an_apply_goes_on_while_its_spool_cannot_be_written() {
     bench.until(|records| records.state.as_ref().filter(|state| holds(state, "first")).map(drop)).await;
     bench.go();
     assert!(matches!(bench.applied().await, Outcome::Applied { summary } if summary.add == 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_killed_apply_says_what_it_may_have_left() {
+    let bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.control.with(|records| records.kills = true);
+    assert!(matches!(bench.applied().await, Outcome::Canceled { .. }));
+    let log = bench.log(Phase::Apply);
+    assert!(log.contains("Killed, since the end was forced."), "{log}");
+    assert!(log.contains("may exist without being in the state: terraform_data.slow"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
