@@ -2,7 +2,7 @@
 //!
 //! A runner that is restarted takes up its jobs again, so for a moment nothing is done. After that a plan is worthless,
 //! since it is made again elsewhere. An apply is not: it is interrupted, which lets it save what it has, and a courier
-//! brings home what came of it. The courier does what the runner would have done, for this one job.
+//! brings home what came of it, where one can be sent. The courier does what the runner would have done, for this one job.
 
 use std::{
     fs, io,
@@ -16,6 +16,7 @@ use std::{
 use super::{
     instructions::{Instructions, Orphanage},
     requests::{self, Stop},
+    tell,
 };
 use crate::files::is_locked;
 
@@ -42,8 +43,11 @@ pub(crate) fn watch(instructions: &Instructions) -> Option<thread::JoinHandle<()
         let stop = if is_apply { Stop::Interrupt } else { Stop::Kill };
         // Should marking fail, the disk is full; the courier finds out what can still be done.
         let _ = fs::write(spool.join(MARK), []).and_then(|()| requests::make(&spool, stop));
-        if is_apply {
-            let _ = send_courier(&orphanage);
+        if is_apply
+            && !orphanage.courier.is_empty()
+            && let Err(error) = send_courier(&orphanage)
+        {
+            tell(&format!("a courier cannot be sent: {error}"));
         }
     }))
 }

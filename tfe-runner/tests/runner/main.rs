@@ -8,7 +8,7 @@ use control::{MemoryControl, Records};
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    IsolationConfig, Runner, RunnerConfig, Timeouts,
+    Courier, IsolationConfig, Letter, Runner, RunnerConfig, Timeouts,
     control::ControlError,
     isolation::Limits,
     job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec, Variable},
@@ -433,6 +433,33 @@ fn deaf_engine(bench: &Bench) -> PathBuf {
     fs::write(tools.join("terraform"), script).unwrap();
     fs::set_permissions(tools.join("terraform"), fs::Permissions::from_mode(0o755)).unwrap();
     tools
+}
+
+/// What one says that cannot reach anybody.
+const COURIER: &str = "cat > /dev/null; echo nobody can be reached >&2";
+
+fn courier(script: &str, letter: Option<Letter>) -> Courier {
+    Courier { command: ["/bin/sh", "-c", script].map(Into::into).into(), letter, patience: Duration::from_millis(200) }
+}
+
+/// Takes the runner away in the middle of an apply, and brings one back once that has ended.
+async fn orphaned(bench: &mut Bench, courier: Courier) {
+    bench.replace_runner(|config| config.courier = Some(courier)).await;
+    bench.applying().await;
+    bench.runner.abort();
+    let spool = bench.home.path().join("spool");
+    bench.until(|_| find(&spool, "done.json").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_whose_runner_stays_away_is_interrupted_though_nobody_can_be_sent() {
+    let mut bench = Bench::start(SLOW);
+    orphaned(&mut bench, courier("echo sent > /dev/stderr", None)).await;
+    bench.replace_runner(|_| {}).await;
+    let Outcome::Failed { message, .. } = bench.applied().await else { panic!("{:?}", bench.applied().await) };
+    assert!(message.contains("the worker of this apply died"), "{message}");
+    assert!(bench.control.with(|records| holds(records.state.as_ref().unwrap(), "slow")), "the engine has saved what it was making");
+    assert!(!bench.home.path().join("spool/courier.log").exists(), "nobody was sent");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,12 +4,13 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 use tfe_core::time::Clock;
 use tfe_runner::{
-    IsolationConfig, RunnerConfig, Timeouts,
+    Courier, IsolationConfig, Letter, RunnerConfig, Timeouts,
     isolation::{Limits, Network},
 };
 use tfe_server::{
@@ -29,6 +30,9 @@ use super::{Failure, progress::Shown};
 const MEMORY_DIRECTORY: &str = "/dev/shm";
 /// The name of the one node of an installation in a directory.
 const ONLY_NODE: &str = "embedded";
+/// How long one node of several may be gone until its applies are interrupted: longer than a restart takes, and well within the minute
+/// after which the others free their workspaces.
+const NODE_PATIENCE: Duration = Duration::from_secs(30);
 /// The names for which a certificate is made on the spot.
 const LOCAL_NAMES: [&str; 4] = ["localhost", "tfe.localhost", "127.0.0.1", "::1"];
 
@@ -49,7 +53,7 @@ pub(crate) async fn server(configuration: &Configuration, lock: DirectoryLock) -
         ..Settings::default()
     };
     let builder = Server::builder().backends(backends).brokers(configuration.brokers.clone()).settings(settings);
-    let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node)?) } else { builder };
+    let builder = if configuration.workers.is_embedded { builder.runner(embedded_runner(configuration, node)?) } else { builder };
     let builder = if let Some(snapshots) = snapshots { builder.snapshots(snapshots) } else { builder };
     Ok(builder.build().await?)
 }
@@ -141,6 +145,27 @@ pub(crate) fn kept_name(data_directory: &Path, kind: &str) -> Result<String, Fai
     Ok(name)
 }
 
+/// The runner of a server. A server alone comes back to its jobs, which go on until then. One of several may not, and the others free its
+/// workspaces, so its applies are interrupted before that, and brought home through the others where workers can reach them.
+fn embedded_runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
+    let config = runner(configuration, name)?;
+    if configuration.mode != Mode::External {
+        return Ok(config);
+    }
+    let command = vec![std::env::current_exe()?.into_os_string(), OsString::from("courier")];
+    let (work_root, spool_root) = (std::path::absolute(&config.work_root)?, std::path::absolute(&config.spool_root)?);
+    let letter = configuration.public_url.clone().zip(configuration.workers.token.clone()).map(|(url, token)| Letter {
+        name: config.name.clone(),
+        work_root,
+        spool_root,
+        servers: vec![url],
+        token,
+        authorities: authority(configuration).and_then(|path| std::fs::read_to_string(path).ok()).into_iter().collect(),
+        job: String::new(),
+    });
+    Ok(RunnerConfig { courier: Some(Courier { command, letter, patience: NODE_PATIENCE }), ..config })
+}
+
 /// How a runner of that name works here.
 pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
     let program = std::env::current_exe()?;
@@ -189,4 +214,43 @@ fn default_work_root(data_directory: &Path) -> PathBuf {
     let name = digest.iter().take(6).fold(String::from("tfe-work-"), |text, byte| text + &format!("{byte:02x}"));
     let memory = Path::new(MEMORY_DIRECTORY);
     if memory.is_dir() { memory.join(name) } else { std::env::temp_dir().join(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfe_core::job::{APPLY_GRACE_SECONDS, LEASE_SECONDS};
+    use tfe_server::configuration::Sources;
+
+    use super::*;
+
+    const EXTERNAL: [(&str, &str); 10] = [
+        ("TFE_OPERATIONAL_MODE", "external"),
+        ("TFE_DATABASE_HOST", "db.example.com"),
+        ("TFE_DATABASE_USER", "tfe"),
+        ("TFE_DATABASE_PASSWORD", "password"),
+        ("TFE_OBJECT_STORAGE_TYPE", "s3"),
+        ("TFE_OBJECT_STORAGE_S3_BUCKET", "bucket"),
+        ("TFE_OBJECT_STORAGE_S3_REGION", "eu-west-1"),
+        ("TFE_OBJECT_STORAGE_S3_ACCESS_KEY_ID", "key"),
+        ("TFE_OBJECT_STORAGE_S3_SECRET_ACCESS_KEY", "secret"),
+        ("TFE_ENCRYPTION_PASSWORD", "password"),
+    ];
+    const REACHABLE: [(&str, &str); 2] = [("TFE_HOSTNAME", "tfe.example.com"), ("TFE_WORKER_TOKEN", "planted")];
+
+    fn courier(settings: &[(&str, &str)]) -> Option<Courier> {
+        let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let configuration = Configuration::read(&Sources { environment, ..Sources::default() }, &|_| Ok(String::new())).unwrap();
+        embedded_runner(&configuration, "node".to_owned()).unwrap().courier
+    }
+
+    #[test]
+    fn only_one_node_of_several_lets_its_applies_be_brought_home() {
+        assert!(courier(&REACHABLE).is_none(), "a server alone comes back to them");
+        let unreachable = courier(&EXTERNAL).expect("applies are interrupted");
+        assert!(unreachable.letter.is_none());
+        let freed = Duration::from_secs((LEASE_SECONDS + APPLY_GRACE_SECONDS).unsigned_abs());
+        assert!(unreachable.patience * 2 < freed, "there is time to save before the workspace is freed");
+        let letter = courier(&[EXTERNAL.as_slice(), &REACHABLE].concat()).unwrap().letter.expect("somebody can be sent");
+        assert_eq!((letter.name.as_str(), letter.servers), ("node", vec!["https://tfe.example.com".to_owned()]));
+    }
 }

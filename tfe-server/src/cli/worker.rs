@@ -63,7 +63,7 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let (servers, name) = (letter.servers.join(", "), letter.name.clone());
     let control = control(&letter)?;
     let program = std::env::current_exe()?;
-    let courier = Courier { command: vec![program.into(), "courier".into()], letter, patience: PATIENCE };
+    let courier = Courier { command: vec![program.into(), "courier".into()], letter: Some(letter), patience: PATIENCE };
     let config = RunnerConfig { courier: Some(courier), ..compose::runner(&configuration, name.clone())? };
     eprintln!("asking {servers} for work as {name}, {} at once", config.concurrency);
     let (drain, end) = (CancellationToken::new(), CancellationToken::new());
@@ -117,7 +117,7 @@ fn letter(configuration: &Configuration) -> Result<Letter, Failure> {
     let runner = compose::runner(configuration, name)?;
     Ok(Letter {
         name: runner.name,
-        work_root: runner.work_root,
+        work_root: std::path::absolute(runner.work_root)?,
         spool_root: std::path::absolute(runner.spool_root)?,
         servers: workers.servers.clone(),
         token,
