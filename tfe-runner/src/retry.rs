@@ -26,14 +26,18 @@ where
     F: Future<Output = Result<T, ControlError>>,
     G: Future<Output = bool>,
 {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut is_told) = (FIRST_PAUSE, false);
     loop {
         match call().await {
             Err(ControlError::Unavailable(source)) => {
                 if is_enough().await {
                     return Err(ControlError::Unavailable(source));
                 }
-                tracing::warn!(error = chain(source.as_ref()), "the control plane does not answer; trying again");
+                // Once: an outage may be long, and the log's disk small.
+                if !is_told {
+                    tracing::warn!(error = chain(source.as_ref()), "the control plane does not answer; trying again until it does");
+                }
+                is_told = true;
                 tokio::time::sleep(pause / 2 + jitter(pause / 2)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -463,6 +463,25 @@ async fn an_apply_whose_runner_stays_away_is_interrupted_though_nobody_can_be_se
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_courier_says_is_kept_beside_the_spool() {
+    let mut bench = Bench::start(SLOW);
+    let letter = Letter {
+        name: "test".to_owned(),
+        work_root: bench.home.path().join("work"),
+        spool_root: bench.home.path().join("spool"),
+        servers: Vec::new(),
+        token: Secret::from("planted".to_owned()),
+        authorities: Vec::new(),
+        job: String::new(),
+    };
+    orphaned(&mut bench, courier(COURIER, Some(letter))).await;
+    let log = bench.home.path().join("spool/courier.log");
+    bench.until(|_| fs::read_to_string(&log).is_ok_and(|text| text == "nobody can be reached\n").then_some(())).await;
+    bench.replace_runner(|_| {}).await;
+    assert!(matches!(bench.applied().await, Outcome::Failed { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_engine_that_does_not_heed_a_cancel_is_killed_after_its_grace() {
     let mut bench = Bench::start("");
     let tools = deaf_engine(&bench);
