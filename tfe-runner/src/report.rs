@@ -113,8 +113,8 @@ pub(crate) async fn outcome(
 /// The outcome of an apply whose last state is not taken, and kept here instead.
 pub(crate) fn unsaved(outcome: &Outcome, reason: &str, runner: &str, kept: &Path) -> Outcome {
     let message = format!(
-        "the state that this apply reached cannot be stored: {reason}. It is kept, sealed, on {runner} in {}; ask its operator for it \
-         before you apply again, since what is stored of it is older",
+        "the state that this apply reached cannot be stored: {reason}. It is kept, sealed, on {runner} in {}. Before you apply again, \
+         have an operator open it (tfe-server open-state) and push it, since what is stored is older",
         kept.display()
     );
     Outcome::Failed { message, summary: *outcome.summary() }
