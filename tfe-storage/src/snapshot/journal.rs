@@ -67,7 +67,7 @@ impl Repository {
         let directory: Path = [DIRECTORY].into_iter().chain(stream).collect();
         let found: Vec<_> = self.objects.list(Some(&directory)).try_collect().await.map_err(BlobError::unavailable)?;
         let mut segments: Vec<_> = found.into_iter().filter_map(stored).collect();
-        segments.sort_by(|one, other| (&one.stream, one.first).cmp(&(&other.stream, other.first)));
+        segments.sort_by(|one, other| (&one.stream, one.first, one.last).cmp(&(&other.stream, other.first, other.last)));
         Ok(segments)
     }
 }

@@ -21,6 +21,7 @@
 //! Everything is written before it is named, and the manifest comes last. Whatever is read is authenticated: by its
 //! digest in the manifest, by the seal of the manifest under its own name, or by the seals of a blob's segments.
 
+mod commits;
 mod create;
 mod error;
 mod journal;

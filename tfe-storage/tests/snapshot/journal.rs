@@ -32,7 +32,10 @@ impl Journaled {
     }
 
     async fn with(inner: Place) -> Self {
-        let objects = objects();
+        Self::in_repository(inner, objects()).await
+    }
+
+    async fn in_repository(inner: Place, objects: Arc<dyn ObjectStore>) -> Self {
         let repository = repository(&objects).await;
         let store = Arc::new(JournaledStore::new(inner.store.clone(), KINDS.to_vec(), Arc::new(Now), "stream".to_owned()));
         let place = Place { store: store.clone(), ..inner };
@@ -54,6 +57,10 @@ impl Journaled {
         found.sort_by(|one, other| one.location.cmp(&other.location));
         found.into_iter().map(|object| object.location).collect()
     }
+}
+
+async fn shelf_a(journaled: &Journaled) -> tfe_storage::Versioned<Shelf> {
+    journaled.place.store.find::<Shelf>("a").await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -157,6 +164,49 @@ async fn what_is_damaged_ends_the_journal_and_what_came_before_counts() {
     check(third.as_ref()).await;
     journaled.objects.delete(&third).await.unwrap();
     check("the commits 2 to 2 are not in the repository").await;
+}
+
+#[tokio::test]
+async fn segments_that_hold_each_other_and_come_in_any_order_are_applied_once() {
+    let nameless = objects();
+    let unsure = crate::dying::Dying::after(&nameless, i64::MAX);
+    let journaled = Journaled::in_repository(filled().await, unsure.clone()).await;
+    journaled.take().await;
+    count_one(&journaled.place).await;
+    unsure.lose_answer();
+    journaled.shipper.ship().await.unwrap_err();
+    count_one(&journaled.place).await;
+    let added = tfe_storage::testing::kinds::shelf("added");
+    journaled.place.store.commit(Batch::new().insert(&added)).await.unwrap();
+    journaled.ship().await;
+    assert_eq!(journaled.segments().await.len(), 2);
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!((restored.commits, restored.journal_cut), (3, None));
+    assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await);
+}
+
+#[tokio::test]
+async fn a_commit_that_does_not_fit_ends_the_journal_and_what_came_before_counts() {
+    let inner = filled().await;
+    let journaled = Journaled::with(inner.clone()).await;
+    journaled.take().await;
+    // Another process did this, and its journal is not that of this one.
+    inner.store.commit(Batch::new().insert(&tfe_storage::testing::kinds::shelf("unseen"))).await.unwrap();
+    count_one(&journaled.place).await;
+    let on_it = tfe_storage::testing::kinds::book("book-on-it", "unseen");
+    let (gone, count) =
+        (journaled.place.store.find::<Shelf>("of-1").await.unwrap().unwrap(), Shelf { count: 9, ..shelf_a(&journaled).await.record });
+    let half = Batch::new().delete(&gone).update(&shelf_a(&journaled).await, count).insert(&on_it);
+    journaled.place.store.commit(half).await.unwrap();
+    count_one(&journaled.place).await;
+    journaled.ship().await;
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(restored.commits, 1);
+    assert!(restored.journal_cut.as_deref().is_some_and(|cut| cut.contains("books")), "{restored:?}");
+    assert!(target.store.find::<Shelf>("of-1").await.unwrap().is_some(), "nothing of the commit happens");
+    assert_eq!(target.store.find::<Shelf>("a").await.unwrap().unwrap().record.count, 1);
 }
 
 #[tokio::test]
