@@ -1,25 +1,29 @@
 //! Bringing in what was committed after a snapshot.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use tfe_core::{record::Kind, time::Timestamp};
+use tfe_core::{blob::BLOBS, record::Kind, time::Timestamp};
 
 use super::{
     Damage, JournalPosition, Repository, SnapshotError, SnapshotProgress, Step,
     commits::Commits,
     journal::{Change, Commit},
+    journaled::MAX_WAITING,
     lines::Line,
     restore::Objects,
     target,
 };
 use crate::{
     Batch, BlobError, Error, FIRST_VERSION, StoredRecord, Write,
-    blobs::{Checked, SealedBlob},
+    blobs::{Checked, SealedBlob, object_path},
     migrate::{Place, is_moved},
 };
 
 /// Writes in one commit.
 const BATCH: usize = 500;
+
+/// Most writes that wait for a blob to be deleted: a deletion that overtook the shipper was in its queue.
+const MAX_HELD: usize = MAX_WAITING;
 
 /// How far a journal led.
 #[derive(Debug, Default)]
@@ -57,6 +61,7 @@ pub(super) async fn replay(
     Ok(replayed)
 }
 
+/// Reads and writes up to the last commit of which nothing is missing.
 async fn follow(
     repository: &Repository,
     commits: &mut Commits,
@@ -65,14 +70,50 @@ async fn follow(
     objects: Objects,
     progress: SnapshotProgress<'_>,
 ) -> Result<(), SnapshotError> {
-    let mut read = 0;
-    while let Some(commit) = commits.next().await?.filter(|commit| until.is_none_or(|until| commit.at <= until)) {
-        bring_blobs(repository, writer.place, &commit, objects).await?;
-        writer.add(commit).await?;
+    let (mut read, mut held) = (0, Held::default());
+    let ended = loop {
+        let commit = match commits.next().await {
+            Ok(Some(commit)) if until.is_none_or(|until| commit.at <= until) => commit,
+            Ok(_) => break Ok(()),
+            Err(error) => break Err(error),
+        };
+        held.gone.extend(bring_blobs(repository, writer.place, &commit, objects).await?);
+        held.add(commit);
+        if held.gone.is_empty() {
+            for commit in held.release() {
+                writer.add(commit).await?;
+            }
+        } else if held.writes > MAX_HELD {
+            break Ok(());
+        }
         read += 1;
         progress(Step::Journal, read);
+    };
+    match ended {
+        Err(error) if !is_of_the_journal(&error) => Err(error),
+        // That comes first.
+        _ if !held.gone.is_empty() => Err(Damage { parts: held.gone.into_iter().collect() }.into()),
+        ended => ended,
     }
-    Ok(())
+}
+
+impl Held {
+    fn add(&mut self, commit: Commit) {
+        for change in &commit.changes {
+            if let Change::Delete { kind, id } = change
+                && kind == BLOBS.name
+            {
+                self.gone.remove(object_path(&id.as_str().into()).as_ref());
+            }
+        }
+        self.writes += commit.changes.len();
+        self.commits.push(commit);
+    }
+
+    fn release(&mut self) -> Vec<Commit> {
+        self.writes = 0;
+        std::mem::take(&mut self.commits)
+    }
 }
 
 /// Whether what was read is wrong, and not the place that it is brought to.
@@ -87,8 +128,14 @@ fn is_of_the_journal(error: &SnapshotError) -> bool {
     }
 }
 
-/// Copies or looks at the objects of new blobs.
-async fn bring_blobs(repository: &Repository, place: &Place, commit: &Commit, objects: Objects) -> Result<(), SnapshotError> {
+/// Copies or looks at the objects of new blobs. Gives the paths of those that are not there as they were, and what they hold.
+async fn bring_blobs(
+    repository: &Repository,
+    place: &Place,
+    commit: &Commit,
+    objects: Objects,
+) -> Result<Vec<(String, String)>, SnapshotError> {
+    let mut gone = Vec::new();
     for change in &commit.changes {
         let Change::Put { kind, line } = change else { continue };
         let Some((blob, key)) = line.blob(kind).transpose()? else { continue };
@@ -100,13 +147,22 @@ async fn bring_blobs(repository: &Repository, place: &Place, commit: &Commit, ob
         match brought {
             Ok(()) => {}
             Err(BlobError::Tampered(id) | BlobError::NotFound(id)) => {
-                let object = crate::blobs::object_path(&id).to_string();
-                return Err(Damage::one(object, format!("what was committed at {}", commit.at)).into());
+                gone.push((object_path(&id).to_string(), format!("what was committed at {}", commit.at)));
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(gone)
+}
+
+/// Commits that are not written yet: between two of them there is a blob whose object is not in the repository, since it was
+/// replaced before it could be shipped. Once it is deleted, what there is needs it no more.
+#[derive(Debug, Default)]
+struct Held {
+    commits: Vec<Commit>,
+    writes: usize,
+    /// Paths of objects that are not there, and what they held.
+    gone: BTreeMap<String, String>,
 }
 
 /// Versions of what gathered writes leave; none for what they delete.

@@ -4,9 +4,13 @@ use std::sync::Arc;
 
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use tfe_core::time::{Clock, Timestamp};
+use tfe_core::{
+    blob::Blob,
+    id::Id,
+    time::{Clock, Timestamp},
+};
 use tfe_storage::{
-    Batch, MemoryStore, StoreExt,
+    Batch, Blobs, MemoryStore, StoreExt,
     migrate::Place,
     snapshot::{Choice, JournaledStore, Shipper},
     testing::{
@@ -164,6 +168,63 @@ async fn what_is_damaged_ends_the_journal_and_what_came_before_counts() {
     check(third.as_ref()).await;
     journaled.objects.delete(&third).await.unwrap();
     check("the commits 2 to 2 are not in the repository").await;
+}
+
+/// Replaces a blob by another one, as an apply does with its states, and removes the object.
+async fn replace_blob(journaled: &Journaled, old: u32, new: u32) {
+    let blobs = Blobs::new(journaled.place.objects.clone(), journaled.place.vault.clone());
+    let id = Id::<Blob>::from(format!("blob-{new}").as_str());
+    let blob = blobs.put_bytes(id.clone(), Timestamp::default(), vec![9; 1_000]).await.unwrap();
+    let replaced = journaled.place.store.find::<Blob>(&format!("blob-{old}")).await.unwrap().unwrap();
+    let shelf = shelf_a(journaled).await;
+    let user = Shelf { notes: serde_json::json!({ "content": id }), ..shelf.record.clone() };
+    let batch = Batch::new().insert(&blob).update(&shelf, user).delete(&replaced);
+    journaled.place.store.commit(batch).await.unwrap();
+    blobs.delete(&replaced.record.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_blob_that_was_replaced_before_it_was_shipped_ends_nothing() {
+    let journaled = Journaled::start().await;
+    journaled.take().await;
+    add_blob(&journaled.place, 10, 1_000).await;
+    for number in 11..15 {
+        replace_blob(&journaled, number - 1, number).await;
+    }
+    count_one(&journaled.place).await;
+    journaled.ship().await;
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!((restored.commits, restored.journal_cut), (6, None));
+    assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await);
+}
+
+#[tokio::test]
+async fn a_lost_object_ends_the_journal_before_the_first_commit_that_needs_it() {
+    let journaled = Journaled::start().await;
+    journaled.take().await;
+    count_one(&journaled.place).await;
+    let expected = digest_of(&journaled.place).await;
+    add_blob(&journaled.place, 10, 1_000).await;
+    count_one(&journaled.place).await;
+    journaled.ship().await;
+    journaled.objects.delete(&Path::from("blobs/10/blob-10")).await.unwrap();
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(restored.commits, 1);
+    assert!(restored.journal_cut.as_deref().is_some_and(|cut| cut.contains("blobs/10/blob-10")), "{restored:?}");
+    assert_eq!(digest_of(&target).await, expected);
+    // Once it is deleted it is needed no more.
+    let (user, blob) = (
+        journaled.place.store.find::<Shelf>("of-10").await.unwrap().unwrap(),
+        journaled.place.store.find::<Blob>("blob-10").await.unwrap().unwrap(),
+    );
+    journaled.place.store.commit(Batch::new().delete(&user).delete(&blob)).await.unwrap();
+    journaled.ship().await;
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!((restored.commits, restored.journal_cut), (4, None));
+    assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await);
 }
 
 #[tokio::test]
