@@ -133,7 +133,7 @@ async fn fill(home: &Path, backup: &Path) {
     let secret = RepositorySecret::Password(Secret::from(PASSWORD));
     let repository =
         Repository::open_or_create(open_objects(&url(backup), &[]).expect("a directory"), &secret).await.expect("a repository");
-    let options = CreateOptions { clock: &Now, program: "bench", configuration: None };
+    let options = CreateOptions { clock: &Now, program: "bench", configuration: None, takes_over: false };
     snapshot::create(&repository, &place, KINDS, &options, &mut |_, _| {}).await.expect("a snapshot");
     assert!(place.store.find::<Blob>("blob-00000001").await.expect("the store").is_some(), "the blobs are there");
 }

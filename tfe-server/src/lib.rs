@@ -30,7 +30,7 @@ mod ui;
 pub mod watchdog;
 
 pub use app::{App, InitialAdmin, Parts, Settings};
-pub use backends::{Backends, OpenError};
+pub use backends::{Backends, OpenError, embedded_records};
 pub use brokers::Brokers;
 pub use builder::{BuildError, ServerBuilder};
 pub use error::ApiError;

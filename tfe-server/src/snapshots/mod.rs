@@ -15,8 +15,8 @@ use tfe_storage::{
     migrate::Place,
     open_objects,
     snapshot::{
-        self, Choice, CreateOptions, JournalHealth, JournaledStore, Listed, Manifest, Pruned, Repository, RepositorySecret, SnapshotError,
-        SnapshotProgress,
+        self, Choice, CreateOptions, JournalHealth, JournaledStore, Listed, Manifest, Owner, Pruned, Repository, RepositorySecret,
+        SnapshotError, SnapshotProgress,
     },
 };
 
@@ -86,6 +86,7 @@ impl Snapshots {
             clock: &SystemClock,
             program: env!("CARGO_PKG_VERSION"),
             configuration: Some(self.0.configuration.expose().as_bytes()),
+            takes_over: false,
         };
         let manifest = snapshot::create(&repository, &self.0.place, &kinds(), &options, progress).await?;
         if let (Some(journal), Some(position)) = (&self.0.journal, &manifest.journal) {
@@ -100,14 +101,12 @@ impl Snapshots {
         self.repository().await?.list().await
     }
 
-    /// Notes the moment of the newest that can be read, whoever took it.
+    /// Notes the moment of the newest of this installation that can be read, whoever took it. Where there is a journal, one that it
+    /// does not lead on from was taken by hand and stands for none of the schedule's.
     pub(crate) async fn look_for_newest(&self) -> Result<(), SnapshotError> {
-        let repository = self.repository().await?;
-        for id in repository.ids().await? {
-            if let Ok(manifest) = repository.manifest(&id).await {
-                self.standing().taken_at = Some(manifest.created_at);
-                break;
-            }
+        let owner = Owner::of(&*self.0.place.store).await?;
+        if let Some(manifest) = self.repository().await?.newest_of(&owner, self.0.journal.is_some()).await? {
+            self.standing().taken_at = Some(manifest.created_at);
         }
         Ok(())
     }
@@ -123,8 +122,9 @@ impl Snapshots {
 
     /// Removes those that the operator does not want to keep.
     pub async fn prune(&self) -> Result<Pruned, SnapshotError> {
-        let retention = self.0.settings.retention;
-        snapshot::prune(&self.repository().await?, SystemClock.now(), |all| kept(&retention, all)).await
+        let (retention, repository) = (self.0.settings.retention, self.repository().await?);
+        repository.claim(&Owner::of(&*self.0.place.store).await?).await?;
+        snapshot::prune(&repository, SystemClock.now(), |all| kept(&retention, all)).await
     }
 
     /// How they are, as far as this process knows.

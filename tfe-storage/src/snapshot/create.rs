@@ -18,7 +18,7 @@ use tfe_core::{
 use tokio::time::Instant;
 
 use super::{
-    Manifest, Part, Repository, SnapshotError, SnapshotProgress, Step,
+    Manifest, Owner, Part, Repository, SnapshotError, SnapshotProgress, Step,
     lines::{self, Line},
     list,
     manifest::{Chunk, FORMAT, JournalPosition, new_id},
@@ -54,6 +54,8 @@ pub struct CreateOptions<'a> {
     pub program: &'a str,
     /// The configuration, as the operator wrote it.
     pub configuration: Option<&'a [u8]>,
+    /// Whether it is taken even if the newest one is of another installation, or of another life of this one.
+    pub takes_over: bool,
 }
 
 /// What is in the repository already.
@@ -70,13 +72,14 @@ struct Known {
 struct Taken {
     parts: Vec<Part>,
     records: u64,
-    installation: String,
+    owner: Option<Owner>,
     blobs: Vec<(Blob, Key)>,
     journal: Option<JournalPosition>,
 }
 
 /// Takes a snapshot of an installation at work, and gives its manifest. It shows one moment: that of the call, or a
-/// little later when something was deleted meanwhile. What the repository has already is not written again.
+/// little later when something was deleted meanwhile. What the repository has already is not written again. Refused where there is
+/// no complete installation, and where the repository is somebody else's.
 pub async fn create(
     repository: &Repository,
     place: &Place,
@@ -84,6 +87,10 @@ pub async fn create(
     options: &CreateOptions<'_>,
     progress: SnapshotProgress<'_>,
 ) -> Result<Manifest, SnapshotError> {
+    let owner = Owner::of(&*place.store).await?;
+    if !options.takes_over {
+        repository.claim(&owner).await?;
+    }
     let mark = Mark::leave(&repository.objects, Work::Create).await?;
     let created = marked(repository, place, kinds, options, progress).await;
     mark.lift().await;
@@ -210,7 +217,7 @@ impl Taken {
             self.blobs.push(blob?);
         }
         if kind.name == INSTALLATIONS.name {
-            line.body["name"].as_str().unwrap_or_default().clone_into(&mut self.installation);
+            self.owner = Owner::read(&line.body);
         }
         Ok(())
     }
@@ -271,11 +278,13 @@ async fn publish(
     program: &str,
     now: Timestamp,
 ) -> Result<Manifest, SnapshotError> {
+    let owner = taken.owner.ok_or(SnapshotError::NoInstallation)?;
     let manifest = Manifest {
         format: FORMAT,
         id: new_id(now)?,
         created_at: now,
-        installation: taken.installation,
+        installation: owner.name,
+        identity: Some(owner.identity),
         program: program.to_owned(),
         parts: taken.parts,
         records: taken.records,

@@ -30,6 +30,7 @@ mod lines;
 mod list;
 mod manifest;
 mod marks;
+mod owner;
 mod prune;
 mod replay;
 mod repository;
@@ -45,6 +46,7 @@ pub use self::{
     journaled::{JournalHealth, JournaledStore},
     list::Listed,
     manifest::{JournalPosition, Manifest, Part},
+    owner::Owner,
     prune::{Pruned, prune},
     repository::{Repository, RepositorySecret},
     restore::{Choice, Restored, restore},

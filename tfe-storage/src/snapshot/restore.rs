@@ -126,6 +126,9 @@ async fn attempt(
         Choice::At(time) => Some(*time),
         Choice::Newest | Choice::Snapshot(_) => None,
     };
+    if !manifest.has_installation() {
+        return Err(SnapshotError::Inconsistent("it holds no installation".to_owned()));
+    }
     known_kinds(&manifest, kinds)?;
     let (blobs, configuration) = read_all(repository, &manifest, progress).await?;
     bring_blobs(repository, place, &manifest, blobs, objects, progress).await?;
@@ -258,4 +261,61 @@ async fn bring_records(
         target::settle(place, kind, waiting).await?;
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use tfe_core::{
+        installation::{INSTALLATIONS, Installation},
+        record::Record,
+        time::Clock,
+    };
+
+    use super::*;
+    use crate::{
+        Batch, MemoryStore, MemoryVault, StoreExt,
+        snapshot::{CreateOptions, RepositorySecret, create, list},
+    };
+
+    #[derive(Debug)]
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0)
+        }
+    }
+
+    fn empty() -> Place {
+        Place { store: Arc::new(MemoryStore::new()), objects: Arc::new(InMemory::new()), vault: Arc::new(MemoryVault::new().unwrap()) }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_without_an_installation_is_passed_over() {
+        let (place, kinds) = (empty(), [&INSTALLATIONS]);
+        let id = Installation::only_id();
+        let signing_key = place.vault.seal(&Installation::SIGNING_KEY.context(&id), b"key").await.unwrap();
+        let created_at = Timestamp::default();
+        let installation = Installation { id, created_at, name: "this".to_owned(), signing_key, unfinished: false, restoration: None };
+        place.store.commit(Batch::new().insert(&installation)).await.unwrap();
+        let secret = RepositorySecret::Vault(place.vault.clone());
+        let repository = Repository::open_or_create(Arc::new(InMemory::new()), &secret).await.unwrap();
+        let options = CreateOptions { clock: &At(1_000), program: "test", configuration: None, takes_over: false };
+        let good = create(&repository, &place, &kinds, &options, &mut |_, _| {}).await.unwrap();
+        // As older programs made them where there was nothing.
+        let bare = Manifest { id: format!("{}-later", good.id), parts: Vec::new(), identity: None, ..good.clone() };
+        repository.write_document(&list::path(&bare.id), &serde_json::to_vec(&bare).unwrap()).await.unwrap();
+        repository.note_newest(&bare.id).await.unwrap();
+        let target = empty();
+        let restored = restore(&repository, &target, &kinds, &Choice::Newest, &mut |_, _| {}).await.unwrap();
+        assert_eq!(restored.snapshot.id, good.id);
+        assert_eq!(
+            restored.passed_over,
+            [(bare.id, "the records of the snapshot do not fit together: it holds no installation".to_owned())]
+        );
+        assert!(target.store.find::<Installation>(installation.key()).await.unwrap().is_some());
+    }
 }

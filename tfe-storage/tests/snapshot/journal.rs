@@ -19,7 +19,7 @@ use tfe_storage::{
     },
 };
 
-use crate::places::{KINDS, Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, take};
+use crate::places::{KINDS, Now, add_blob, bring, count_one, digest_of, empty, fill, filled, objects, repository, take, tick};
 
 /// An installation whose commits are noted.
 struct Journaled {
@@ -273,15 +273,15 @@ async fn a_commit_that_does_not_fit_ends_the_journal_and_what_came_before_counts
 #[tokio::test]
 async fn a_commit_of_which_nobody_knows_asks_for_a_snapshot() {
     let inner = Arc::new(Faulty::new(MemoryStore::new()));
-    let journaled = Journaled::with(Place { store: inner.clone(), ..empty() }).await;
-    add_blob(&journaled.place, 1, 10).await;
+    let journaled = Journaled::with(fill(Place { store: inner.clone(), ..empty() }).await).await;
+    add_blob(&journaled.place, 21, 10).await;
     journaled.take().await;
     inner.fail_next(Fault::Unanswered);
     let shelf = tfe_storage::testing::kinds::shelf("doubtful");
     journaled.place.store.commit(Batch::new().insert(&shelf)).await.unwrap_err();
     let health = journaled.store.health();
     assert!(health.needs_snapshot && health.behind_since.is_some_and(|since| since > Timestamp::default()));
-    add_blob(&journaled.place, 2, 10).await;
+    add_blob(&journaled.place, 22, 10).await;
     journaled.ship().await;
     let target = empty();
     let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
