@@ -21,6 +21,9 @@ use crate::{
     migrate::{Place, is_moved, ordered},
 };
 
+/// How many older snapshots are looked at for one with a journal: more than anybody takes by hand between two of a schedule.
+const MAX_LOOKED_AT: usize = 100;
+
 /// Which moment to restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
@@ -86,29 +89,89 @@ pub(super) async fn restore_with(
         Choice::Snapshot(id) => vec![id.clone()],
         _ => repository.ids().await?,
     };
-    let mut passed_over: Vec<_> = match choice {
+    let passed_over = match choice {
         Choice::Newest => repository.missing_newest(&ids).await?.into_iter().collect(),
         Choice::At(_) | Choice::Snapshot(_) => Vec::new(),
     };
-    for id in ids {
-        match attempt(repository, place, kinds, (&id, choice), objects, progress).await {
-            Ok(Some(restored)) => return Ok(Restored { passed_over, ..restored }),
-            Ok(None) => {}
-            Err(error @ (SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)))
-                if !matches!(choice, Choice::Snapshot(_)) =>
-            {
-                passed_over.push((id, error.to_string()));
-                target::clear(place, kinds).await?;
-            }
-            Err(error) => return Err(error),
+    let mut restoring = Restoring { repository, place, kinds, choice, objects, passed_over };
+    for (number, id) in ids.iter().enumerate() {
+        if let Some((longer, reached)) = restoring.longer(id, &ids[number + 1..]).await?
+            && let Some(restored) = restoring.candidate(&longer, Some(reached), progress).await?
+        {
+            return Ok(restored);
+        }
+        if let Some(restored) = restoring.candidate(id, None, progress).await? {
+            return Ok(restored);
         }
     }
+    let passed_over = restoring.passed_over;
     if passed_over.is_empty() {
         let none = || SnapshotError::NoSnapshot("that is old enough".to_owned());
         return Err(if *choice == Choice::Newest { SnapshotError::NoRepository } else { none() });
     }
     let parts = passed_over.into_iter().map(|(id, why)| (format!("snapshots/{id}"), why)).collect();
     Err(Damage { parts }.into())
+}
+
+/// A restore that looks for a snapshot that is good.
+struct Restoring<'a> {
+    repository: &'a Repository,
+    place: &'a Place,
+    kinds: &'a [&'static Kind],
+    choice: &'a Choice,
+    objects: Objects,
+    passed_over: Vec<(String, String)>,
+}
+
+impl Restoring<'_> {
+    /// The newest of `older` whose journal leads on beyond a snapshot that has none, as one that was taken by hand beside a server,
+    /// and the moment of the latter.
+    async fn longer(&self, id: &str, older: &[String]) -> Result<Option<(String, Timestamp)>, SnapshotError> {
+        let Ok(manifest) = self.repository.manifest(id).await else { return Ok(None) };
+        let is_chosen = match self.choice {
+            Choice::Newest => true,
+            Choice::At(time) => manifest.created_at <= *time,
+            Choice::Snapshot(_) => false,
+        };
+        if manifest.journal.is_some() || !is_chosen {
+            return Ok(None);
+        }
+        for id in older.iter().take(MAX_LOOKED_AT) {
+            let Ok(older) = self.repository.manifest(id).await else { continue };
+            if let Some(position) = older.journal.filter(|_| older.identity == manifest.identity) {
+                let reach = self.repository.reach(&position).await?;
+                return Ok(reach.filter(|reach| *reach > manifest.created_at).map(|_| (older.id, manifest.created_at)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Restores a snapshot. None if it is too new, or is passed over: since it is not good, or its journal ends before a moment that
+    /// another one shows.
+    async fn candidate(
+        &mut self,
+        id: &str,
+        at_least: Option<Timestamp>,
+        progress: SnapshotProgress<'_>,
+    ) -> Result<Option<Restored>, SnapshotError> {
+        let attempted = attempt(self.repository, self.place, self.kinds, (id, self.choice), self.objects, progress).await;
+        let why = match attempted {
+            Ok(None) => return Ok(None),
+            Ok(Some(restored)) => match &restored.journal_cut {
+                Some(cut) if at_least.is_some_and(|moment| restored.reached < moment) => cut.clone(),
+                _ => return Ok(Some(Restored { passed_over: std::mem::take(&mut self.passed_over), ..restored })),
+            },
+            Err(error @ (SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)))
+                if !matches!(self.choice, Choice::Snapshot(_)) =>
+            {
+                error.to_string()
+            }
+            Err(error) => return Err(error),
+        };
+        self.passed_over.push((id.to_owned(), why));
+        target::clear(self.place, self.kinds).await?;
+        Ok(None)
+    }
 }
 
 /// None if the snapshot is too new.

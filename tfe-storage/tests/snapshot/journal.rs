@@ -1,6 +1,6 @@
 //! What was committed after a snapshot.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -12,7 +12,7 @@ use tfe_core::{
 use tfe_storage::{
     Batch, Blobs, MemoryStore, StoreExt,
     migrate::Place,
-    snapshot::{Choice, JournaledStore, Shipper},
+    snapshot::{self, Choice, JournaledStore, Owner, Shipper},
     testing::{
         faulty::{Fault, Faulty},
         kinds::Shelf,
@@ -291,5 +291,70 @@ async fn a_commit_of_which_nobody_knows_asks_for_a_snapshot() {
     let target = empty();
     bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
     assert!(target.store.find::<Shelf>("doubtful").await.unwrap().is_some());
-    assert!(target.store.find::<Shelf>("of-2").await.unwrap().is_some());
+    assert!(target.store.find::<Shelf>("of-22").await.unwrap().is_some());
+}
+
+/// A snapshot, a commit, a snapshot that somebody took by hand beside the server, and two commits.
+async fn by_hand() -> (Journaled, String) {
+    let inner = filled().await;
+    let journaled = Journaled::with(inner.clone()).await;
+    journaled.take().await;
+    tick().await;
+    count_one(&journaled.place).await;
+    journaled.ship().await;
+    tick().await;
+    let taken = take(&journaled.repository, &inner, &Now).await.unwrap();
+    assert_eq!(taken.journal, None);
+    tick().await;
+    count_one(&journaled.place).await;
+    count_one(&journaled.place).await;
+    journaled.ship().await;
+    (journaled, taken.id)
+}
+
+#[tokio::test]
+async fn a_snapshot_by_hand_does_not_hide_the_journal() {
+    let (journaled, _) = by_hand().await;
+    for choice in [Choice::Newest, Choice::At(Now.now())] {
+        let target = empty();
+        let restored = bring(&journaled.repository, &target, &choice).await.unwrap();
+        assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await, "{choice:?}");
+        assert_eq!((restored.commits, restored.passed_over, restored.journal_cut), (3, Vec::new(), None));
+    }
+    let owner = Owner::of(&*journaled.place.store).await.unwrap();
+    let own = journaled.repository.newest_of(&owner, true).await.unwrap().unwrap();
+    assert!(own.journal.is_some(), "it is not the schedule's");
+    // Nor is what it leads on from removed, though another one is newer.
+    snapshot::prune(&journaled.repository, Now.now(), |_| HashSet::new()).await.unwrap();
+    let target = empty();
+    bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(digest_of(&target).await, digest_of(&journaled.place).await);
+}
+
+#[tokio::test]
+async fn where_the_journal_ends_before_it_a_snapshot_by_hand_counts() {
+    let (journaled, taken) = by_hand().await;
+    let first = journaled.segments().await[0].clone();
+    let mut bytes = journaled.objects.get(&first).await.unwrap().bytes().await.unwrap().to_vec();
+    bytes[40] ^= 1;
+    journaled.objects.put(&first, bytes.into()).await.unwrap();
+    let target = empty();
+    let restored = bring(&journaled.repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(restored.snapshot.id, taken);
+    assert!(restored.passed_over[0].1.contains(first.as_ref()), "{restored:?}");
+    assert_eq!(target.store.find::<Shelf>("a").await.unwrap().unwrap().record.count, 1);
+}
+
+#[tokio::test]
+async fn the_loss_of_the_last_segment_is_seen() {
+    let journaled = Journaled::start().await;
+    journaled.take().await;
+    for _ in 0..3 {
+        count_one(&journaled.place).await;
+        journaled.ship().await;
+    }
+    journaled.objects.delete(&journaled.segments().await[2]).await.unwrap();
+    let restored = bring(&journaled.repository, &empty(), &Choice::Newest).await.unwrap();
+    assert_eq!(restored.commits, 2);
+    assert!(restored.journal_cut.as_deref().is_some_and(|cut| cut.contains("the commits 2 to 2")), "{restored:?}");
 }
