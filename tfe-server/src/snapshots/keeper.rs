@@ -133,7 +133,14 @@ impl Keeper {
 
     async fn drill(&mut self, now: Timestamp) -> Result<(), SnapshotError> {
         // On the heap, since it holds a whole restore.
-        let drilled = Box::pin(self.holding(self.snapshots.verify(&Choice::Newest, &mut |_, _| {}))).await?;
+        let drilled = Box::pin(self.holding(self.snapshots.verify(&Choice::Newest, &mut |_, _| {}))).await;
+        if let Err(SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_)) = &drilled {
+            // What is damaged there is written again from what is whole here.
+            if let Err(error) = self.holding(self.snapshots.create(&mut |_, _| {})).await {
+                tracing::error!(error = chain(&error), "what is damaged in the snapshots cannot be written again");
+            }
+        }
+        let drilled = drilled?;
         self.drilled_at = Some(now);
         let (snapshot, records) = (drilled.snapshot, drilled.records);
         tracing::info!(snapshot, records, "the newest snapshot was restored for trial, and is good");

@@ -1,7 +1,7 @@
 //! Taking a snapshot.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -59,12 +59,14 @@ pub struct CreateOptions<'a> {
 }
 
 /// What is in the repository already.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     /// Lengths of parts of records and of blobs.
     objects: BTreeMap<Path, u64>,
     /// Data keys of blobs, as lines of the newest snapshot hold them, by id: with a remote vault each takes a while to open.
     keys: HashMap<String, String>,
+    /// Paths of objects that are not as they were written, and are written again.
+    damaged: BTreeSet<String>,
 }
 
 /// All that one moment refers to.
@@ -124,23 +126,32 @@ async fn marked(
             Some(text) => Some(repository.write_chunk(text, |chunk| known.has(&chunk.path(), chunk.bytes)).await?),
             None => None,
         };
-        return publish(repository, taken, configuration, options.program, now).await;
+        let manifest = publish(repository, taken, configuration, options.program, now).await?;
+        repository.forget_damage(&known.damaged).await?;
+        return Ok(manifest);
     }
     Err(SnapshotError::Busy("so much is being deleted that no moment could be kept"))
 }
 
 impl Known {
     async fn read(repository: &Repository) -> Result<Self, SnapshotError> {
-        let objects = sizes(repository).await?;
+        let mut known = Self { objects: sizes(repository).await?, keys: HashMap::new(), damaged: repository.damaged().await? };
         for id in repository.ids().await? {
             match keys(repository, &id).await {
-                Ok(keys) => return Ok(Self { objects, keys }),
+                Ok(keys) => {
+                    known.keys = keys;
+                    break;
+                }
                 // A damaged one is not built upon.
-                Err(SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)) => {}
+                Err(SnapshotError::Damaged(found)) => known.damaged.extend(found.parts.into_iter().map(|(path, _)| path)),
+                Err(SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { objects, keys: HashMap::new() })
+        for path in &known.damaged {
+            known.objects.remove(&Path::from(path.as_str()));
+        }
+        Ok(known)
     }
 
     fn has(&self, path: &Path, size: u64) -> bool {

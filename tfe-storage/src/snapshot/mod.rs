@@ -4,6 +4,7 @@
 //! repository.json             what opens the repository: a password or a vault
 //! snapshots/<id>              the manifest of a snapshot, sealed; its writing makes the snapshot
 //! newest                      which snapshot is the newest, sealed, so that the loss of its manifest is seen
+//! damaged                     what was found damaged, sealed; the next snapshot writes it again
 //! records/<xx>/<sha256>       a part of the records, compressed and sealed, under the digest of its bytes
 //! blobs/<xx>/<id>             a blob as the installation sealed it; its key is in the records
 //! journal/<stream>/<numbers>  what was committed after a snapshot, sealed
@@ -24,6 +25,7 @@
 mod commits;
 mod create;
 mod error;
+mod healing;
 mod journal;
 mod journaled;
 mod lines;

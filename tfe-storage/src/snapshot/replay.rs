@@ -50,6 +50,9 @@ pub(super) async fn replay(
     let followed = follow(repository, &mut commits, &mut writer, until, objects, progress).await;
     // Whatever ended it, what was read before counts.
     let written = writer.flush().await;
+    if let Err(SnapshotError::Damaged(damage)) = &followed {
+        repository.note_damage(damage).await;
+    }
     let mut replayed = writer.replayed;
     for ended in [written, followed] {
         match ended {

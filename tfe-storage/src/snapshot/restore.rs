@@ -155,6 +155,9 @@ impl Restoring<'_> {
         progress: SnapshotProgress<'_>,
     ) -> Result<Option<Restored>, SnapshotError> {
         let attempted = attempt(self.repository, self.place, self.kinds, (id, self.choice), self.objects, progress).await;
+        if let Err(SnapshotError::Damaged(damage)) = &attempted {
+            self.repository.note_damage(damage).await;
+        }
         let why = match attempted {
             Ok(None) => return Ok(None),
             Ok(Some(restored)) => match &restored.journal_cut {

@@ -137,6 +137,28 @@ fn belongs_to_newest(path: &Path, whole: &Content) -> bool {
 }
 
 #[tokio::test]
+async fn what_is_found_damaged_is_written_again() {
+    let (place, objects) = (filled().await, objects());
+    let repository = repository(&objects).await;
+    let taken = take(&repository, &place, &At(1_000)).await.unwrap();
+    let whole = content(&objects).await;
+    let verify = async || snapshot::verify(&repository, &empty(), KINDS, &Choice::Newest, &mut |_, _| {}).await;
+    let is_object = |path: &&Path| path.as_ref().starts_with("records/") || path.as_ref().starts_with("blobs/");
+    for (number, path) in (2..).zip(whole.keys().filter(is_object)) {
+        let mut bytes = whole[path].clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        objects.put(path, bytes.into()).await.unwrap();
+        let found = verify().await.unwrap_err().to_string();
+        assert!(found.contains(path.as_ref()), "{found}");
+        take(&repository, &place, &At(number * 1_000)).await.unwrap();
+        verify().await.unwrap();
+        // So is every older snapshot that needs it.
+        bring(&repository, &empty(), &Choice::Snapshot(taken.id.clone())).await.unwrap();
+    }
+    assert!(!content(&objects).await.contains_key(&Path::from("damaged")), "nothing is left to do");
+}
+
+#[tokio::test]
 async fn damage_is_named() {
     let (place, objects) = (filled().await, objects());
     let repository = repository(&objects).await;
