@@ -37,8 +37,15 @@ struct Chain {
 
 impl Commits {
     pub(super) async fn after(repository: &Repository, position: &JournalPosition) -> Result<Self, SnapshotError> {
+        let tip = repository.read_tip(&position.stream).await;
         let chain = Chain::of(repository.segments(Some(&position.stream)).await?, position.next);
-        let missing = chain.beyond.map(|beyond| missing(&position.stream, chain.next, beyond));
+        let missing = match (chain.beyond, tip) {
+            (Some(beyond), _) => Some(missing(&position.stream, chain.next, beyond)),
+            (None, Ok(Some(tip))) if tip > chain.next => Some(missing(&position.stream, chain.next, tip)),
+            (None, Ok(_)) => None,
+            (None, Err(error @ (SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_)))) => Some(error),
+            (None, Err(error)) => return Err(error),
+        };
         let repository = repository.clone();
         let segments = stream::iter(chain.segments).map(move |stored| segment(repository.clone(), stored));
         let (segments, current) = (segments.buffered(AT_ONCE).boxed(), Vec::new().into_iter());

@@ -8,6 +8,7 @@
 //! records/<xx>/<sha256>       a part of the records, compressed and sealed, under the digest of its bytes
 //! blobs/<xx>/<id>             a blob as the installation sealed it; its key is in the records
 //! journal/<stream>/<numbers>  what was committed after a snapshot, sealed
+//! tips/<stream>               how far that leads, sealed, so that the loss of its end is seen
 //! marks/<what>-<chance>       who works here now
 //! ```
 //!

@@ -1,6 +1,13 @@
 //! Bringing the journal of a store to a repository, within a second of each commit.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tfe_core::blob::BLOBS;
 
@@ -27,12 +34,15 @@ pub struct Shipper {
     shared: Arc<Shared>,
     repository: Repository,
     place: Place,
+    /// The number after the last commit that was shipped, and the last such that is noted as the end.
+    shipped: AtomicU64,
+    noted: AtomicU64,
 }
 
 impl Shipper {
     /// For a store and the place it belongs to; the place's vault opens what is shipped.
     pub fn new(store: &JournaledStore, repository: Repository, place: Place) -> Self {
-        Self { shared: store.shared().clone(), repository, place }
+        Self { shared: store.shared().clone(), repository, place, shipped: AtomicU64::new(0), noted: AtomicU64::new(0) }
     }
 
     /// Ships for as long as it is polled.
@@ -54,7 +64,7 @@ impl Shipper {
         }
     }
 
-    /// Ships what waits now. False if nothing does.
+    /// Ships what waits now. False if nothing does; then the end is noted.
     pub async fn ship(&self) -> Result<bool, SnapshotError> {
         let (mut commits, mut gone) = (Vec::<Commit>::new(), BTreeSet::new());
         loop {
@@ -68,10 +78,24 @@ impl Shipper {
                 break;
             }
         }
-        let Some(last) = commits.last().map(|commit| commit.number) else { return Ok(false) };
+        let Some(last) = commits.last().map(|commit| commit.number) else {
+            self.note_end().await?;
+            return Ok(false);
+        };
         self.repository.write_segment(&self.shared.stream, &Segment { commits }).await?;
         self.shared.shipped(last);
+        self.shipped.store(last + 1, Ordering::Relaxed);
         Ok(true)
+    }
+
+    /// Notes how far the journal leads, so that the loss of its last segments is seen.
+    async fn note_end(&self) -> Result<(), SnapshotError> {
+        let shipped = self.shipped.load(Ordering::Relaxed);
+        if shipped > self.noted.load(Ordering::Relaxed) {
+            self.repository.write_tip(&self.shared.stream, shipped).await?;
+            self.noted.store(shipped, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// A commit with its secrets opened, once the objects of its blobs are in the repository. `gone` has the ids of blobs that were
