@@ -199,7 +199,7 @@ async fn prune(claim: bool, keep: Keep, from: From) -> Result<ExitCode, Failure>
     let pruned = snapshot::prune(&repository, SystemClock.now(), |all| -> HashSet<String> { kept(&retention, all) }).await?;
     let done = format!("{} snapshots and {} objects were removed\n", pruned.snapshots.len(), pruned.objects);
     let unreadable = pruned.unreadable.iter();
-    let unreadable = unreadable.map(|id| format!("{id} cannot be read; no objects were removed, since it may need them\n"));
+    let unreadable = unreadable.map(|id| format!("{id} cannot be read; no objects were removed that it may need\n"));
     let text: String = std::iter::once(done).chain(unreadable).collect();
     said(is_json, &json!({ "snapshots": pruned.snapshots, "objects": pruned.objects, "unreadable": pruned.unreadable }), &text)
 }
