@@ -26,6 +26,8 @@ mod simulation;
 pub mod snapshots;
 mod system;
 pub mod tls;
+#[cfg(test)]
+mod trial;
 mod ui;
 pub mod watchdog;
 

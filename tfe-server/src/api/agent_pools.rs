@@ -18,7 +18,7 @@ use super::tokens;
 use crate::{
     error::{ApiError, Reply, taken},
     http::{body::Input, context::Context, parameters::Parameters, respond, routes::Routes},
-    service::agents,
+    service::{agents, walk},
 };
 
 /// Most workspaces of an organization that are looked at for those that use a pool.
@@ -164,8 +164,8 @@ async fn allowed(context: &Context, organization: &Id<Organization>, input: &Sen
 
 /// The workspaces that run on the pool.
 async fn users(context: &Context, pool: &AgentPool) -> Result<Vec<Id<Workspace>>, ApiError> {
-    let query = Query::of::<Workspace>().equals("organization_id", &pool.organization_id).limit(MAX_WORKSPACES);
-    let workspaces = context.app.store.list::<Workspace>(query).await?.items;
+    let query = Query::of::<Workspace>().equals("organization_id", &pool.organization_id);
+    let workspaces = walk::all::<Workspace>(&context.app, query, MAX_WORKSPACES).await?;
     let users = workspaces.into_iter().filter(|workspace| workspace.settings.agent_pool_id.as_ref() == Some(&pool.id));
     Ok(users.map(|workspace| workspace.record.id).collect())
 }

@@ -27,7 +27,7 @@ use tfe_runner::{
     job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
     open_snapshot,
 };
-use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
+use tfe_storage::{Batch, Error, StoreExt, Versioned};
 use tokio::time::Instant;
 
 use super::{
@@ -43,8 +43,6 @@ use crate::{app::App, error::ApiError};
 const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 /// How long a runner waits before it asks again while a part of the system does not work.
 const RECOVERY_WAIT: Duration = Duration::from_millis(500);
-/// Most jobs at work in a queue among which a runner's own are looked for.
-const MAX_CLAIMED: u64 = 2_000;
 /// How long a waiting runner goes without looking by itself: what a notice that was lost costs.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a call is decided anew because the job changed in between.
@@ -79,8 +77,8 @@ impl LocalControl {
 
     /// Takes the first queued job that nobody else is faster for.
     async fn try_claim(&self, runner: &RunnerInfo) -> Result<Option<Assignment>, ApiError> {
-        for job in waiting::order(&self.app, &self.queue).await? {
-            if let Some(assignment) = self.take(runner, &job).await? {
+        for job in waiting::order(&self.app, &self.queue).await?.iter() {
+            if let Some(assignment) = self.take(runner, job).await? {
                 return Ok(Some(assignment));
             }
         }
@@ -90,8 +88,7 @@ impl LocalControl {
     /// Gives out again what the runner was given and never received, since this or another node died before it could answer.
     async fn take_back(&self, runner: &RunnerInfo) -> Result<(), ApiError> {
         let (Some(holds), Some(question)) = (&runner.holds, &runner.question) else { return Ok(()) };
-        let claimed = Query::of::<Job>().equals("queue", &self.queue).equals("status", "claimed").limit(MAX_CLAIMED);
-        let claimed = self.app.store.list::<Job>(claimed).await?.items;
+        let claimed = waiting::at_work_in(&self.app, &self.queue).await?;
         for job in claimed.iter().filter(|job| job.never_reached(&runner.name, question, holds)) {
             tracing::info!(job = %job.id, run = %job.run_id, runner = runner.name, "a job that never reached its runner is given out again");
             match runs::step(&self.app, &job.run_id, &Event::NeverReceived, None, Batch::new().check(job)).await {
@@ -103,7 +100,9 @@ impl LocalControl {
     }
 
     async fn take(&self, runner: &RunnerInfo, job: &Versioned<Job>) -> Result<Option<Assignment>, ApiError> {
-        let Some(run) = self.app.store.find::<Run>(job.run_id.as_str()).await? else { return Ok(None) };
+        let run = self.app.store.find::<Run>(job.run_id.as_str()).await?;
+        // Looked at before anything is opened: in a long queue others may have taken the job already.
+        let Some(run) = run.filter(|run| run.allows(&Event::Claimed, self.app.now())) else { return Ok(None) };
         let token = tokens::new_secret(&self.app);
         let mut claimed = job.record.clone().claimed(&runner.name, self.app.now()).answering(runner.question.clone());
         claimed.token_digest = Some(tokens::digest(token.expose()));

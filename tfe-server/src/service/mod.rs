@@ -19,6 +19,7 @@ pub(crate) mod support;
 pub(crate) mod tokens;
 pub(crate) mod versions;
 pub(crate) mod waiting;
+pub(crate) mod walk;
 pub(crate) mod workspaces;
 
 use tfe_core::{

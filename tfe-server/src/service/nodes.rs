@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use tfe_core::{
     agent::FLEET,
-    job::Job,
     node::{HEARTBEAT_SECONDS, Node},
 };
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 use tokio_util::sync::CancellationToken;
 
+use super::waiting;
 use crate::{
     app::App,
     error::{ApiError, chain},
@@ -17,8 +17,6 @@ use crate::{
 
 /// Most nodes that are listed: far more than one database can serve.
 const MAX_NODES: u64 = 1_000;
-/// Most jobs at work among which a node's own are counted.
-const MAX_CLAIMED: u64 = 2_000;
 /// How often a note is tried when others write it at the same time.
 const MAX_ATTEMPTS: u32 = 20;
 
@@ -66,8 +64,7 @@ pub(crate) async fn forget(app: &App) -> Result<(), ApiError> {
 
 /// How many jobs this node's own runner has.
 pub async fn own_jobs(app: &App) -> Result<usize, ApiError> {
-    let claimed = Query::of::<Job>().equals("queue", FLEET).equals("status", "claimed").limit(MAX_CLAIMED);
-    let claimed = app.store.list::<Job>(claimed).await?.items;
+    let claimed = waiting::at_work_in(app, FLEET).await?;
     Ok(claimed.iter().filter(|job| job.lease.as_ref().is_some_and(|lease| lease.holder == app.settings.node)).count())
 }
 
