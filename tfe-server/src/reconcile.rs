@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::App,
     error::{ApiError, chain},
-    service::{self, duties, runs},
+    service::{self, duties, runs, waiting},
 };
 
 /// How long a lost hint can go unnoticed.
@@ -50,11 +50,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     let mut due = Instant::now();
     while !shutdown.is_cancelled() {
         if Instant::now() >= due {
-            if let Err(error) = reconciler.round().await {
-                tracing::warn!(error = chain(&error), "a round of the reconciler failed; the next one tries again");
-                // While this node could do nothing, runners could perhaps not renew their leases either.
-                reconciler.quiet_since = reconciler.app.now();
-            }
+            reconciler.round().await;
             due = Instant::now() + TICK;
         }
         tokio::select! {
@@ -102,24 +98,38 @@ async fn hints(app: &App, patience: Duration) {
 
 impl Reconciler {
     /// What one node at a time does for all.
-    async fn round(&mut self) -> Result<(), ApiError> {
+    async fn round(&mut self) {
         let app = self.app.clone();
-        let Some(duty) = duties::hold(&app, DUTY).await? else { return Ok(()) };
+        let duty = match duties::hold(&app, DUTY).await {
+            Ok(Some(duty)) => duty,
+            Ok(None) => return,
+            Err(error) => return self.cannot_look(&error),
+        };
         if duty.gap_millis > DOWN_MILLIS {
             self.quiet_since = self.quiet_since.max(duty.since);
         }
-        if app.now() >= self.quiet_since.plus_seconds(LEASE_SECONDS) {
-            lost_jobs(&app, &duty).await?;
+        match waiting::at_work(&app).await {
+            Ok(jobs) if app.now() >= self.quiet_since.plus_seconds(LEASE_SECONDS) => lost_jobs(&app, &duty, &jobs).await,
+            Ok(_) => {}
+            Err(error) => self.cannot_look(&error),
         }
-        // Each whatever became of the one before: with the vault away there is still much to do.
-        let done = [
-            self.waiting_runs().await,
-            abandoned_plans(&app).await,
-            finished_logs(&app).await,
-            service::rewrap::go_on(&app).await,
-            self.expired().await,
+        // Each whatever became of the one before: with the vault away, or something damaged, there is still much to do.
+        let chores = [
+            ("waiting runs", self.waiting_runs().await),
+            ("abandoned plans", abandoned_plans(&app).await),
+            ("finished logs", finished_logs(&app).await),
+            ("sealing anew", service::rewrap::go_on(&app).await),
+            ("what has expired", self.expired().await),
         ];
-        done.into_iter().collect()
+        for (chore, error) in chores.into_iter().filter_map(|(chore, done)| Some((chore, done.err()?))) {
+            tracing::warn!(chore, error = chain(&error), "a chore of the reconciler failed; the next round tries again");
+        }
+    }
+
+    /// While this node cannot see which jobs there are, runners can perhaps not renew their leases either.
+    fn cannot_look(&mut self, error: &ApiError) {
+        tracing::warn!(error = chain(error), "a round of the reconciler failed; the next one tries again");
+        self.quiet_since = self.app.now();
     }
 
     /// Admits runs whose hint was lost, a part of them in each round.
@@ -155,22 +165,24 @@ impl Reconciler {
 
 /// Starts plans again and ends applies whose runner is gone. The duty is checked in each commit: a node that was frozen while
 /// its duty went to another one changes nothing any more.
-async fn lost_jobs(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
-    let claimed = app.store.list::<Job>(Query::of::<Job>().equals("status", "claimed").limit(BATCH)).await?.items;
-    for job in claimed.into_iter().filter(|job| job.is_given_up(app.now())) {
+async fn lost_jobs(app: &App, duty: &Versioned<Duty>, claimed: &[Versioned<Job>]) {
+    for job in claimed.iter().filter(|job| job.is_given_up(app.now())) {
         tracing::warn!(job = %job.id, run = %job.run_id, "the runner of a job is gone");
-        let event = Event::RunnerLost { retry: job.attempts < MAX_PLAN_ATTEMPTS };
-        let settled = match app.store.find::<Run>(job.run_id.as_str()).await? {
-            Some(run) => service::states::settled(app, &run).await?,
-            None => Batch::new(),
-        };
-        match runs::step(app, &job.run_id, &event, None, Batch::new().check(duty).check(&job).and(settled)).await {
+        match give_up(app, duty, job).await {
             // It came back, or ended, in between.
             Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
-            Err(error) => return Err(error),
+            Err(error) => tracing::warn!(job = %job.id, error = chain(&error), "a lost job was not given up; the next round tries again"),
         }
     }
-    Ok(())
+}
+
+async fn give_up(app: &App, duty: &Versioned<Duty>, job: &Versioned<Job>) -> Result<Run, ApiError> {
+    let event = Event::RunnerLost { retry: job.attempts < MAX_PLAN_ATTEMPTS };
+    let settled = match app.store.find::<Run>(job.run_id.as_str()).await? {
+        Some(run) => service::states::settled(app, &run).await?,
+        None => Batch::new(),
+    };
+    runs::step(app, &job.run_id, &event, None, Batch::new().check(duty).check(job).and(settled)).await
 }
 
 /// Ends plans that lead to nothing and that nobody waits for any more.
@@ -196,4 +208,37 @@ async fn finished_logs(app: &App) -> Result<(), ApiError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tfe_core::run::RunOptions;
+
+    use super::*;
+    use crate::trial::Trial;
+
+    /// More than the end of a lease and a few rounds take.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Reconciles until something is true.
+    async fn until(trial: &Trial, is_true: impl AsyncFn() -> bool) {
+        let shutdown = CancellationToken::new();
+        let reconciling = tokio::spawn(run(trial.app.clone(), shutdown.clone()));
+        let deadline = Instant::now() + PATIENCE;
+        while !is_true().await {
+            assert!(Instant::now() < deadline, "it is not so after {PATIENCE:?}");
+            tokio::time::sleep(TICK).await;
+        }
+        shutdown.cancel();
+        reconciling.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_jobs_are_recovered_whatever_becomes_of_other_chores() {
+        let trial = Trial::new().await;
+        let run = trial.queue(&trial.workspace("app").await, RunOptions::default()).await;
+        trial.claim().await.unwrap().expect("the plan is queued");
+        trial.damaged::<Session>(serde_json::json!({ "digest": "of nobody" })).await;
+        until(&trial, async || trial.find(&run.id).await.status == Status::PlanQueued).await;
+    }
 }
