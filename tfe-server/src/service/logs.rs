@@ -1,8 +1,8 @@
 //! Logs: pieces while a phase is at work, one blob afterwards; read by offset as the CLI does.
 //!
-//! What is stored is exactly what the runner sent. The frame that the CLI looks for, STX before the first byte and ETX
-//! after the last (contract 1.6), is added on reading: whether the end is shown follows from the phase's status in the
-//! run's record, so a reader can never see the end of a log before the status that belongs to it (contract 1.7).
+//! What is stored is exactly what the runner sent, up to [`MAX_LOG_BYTES`]. The frame that the CLI looks for, STX before the
+//! first byte and ETX after the last (contract 1.6), is added on reading: whether the end is shown follows from the phase's
+//! status in the run's record, so a reader can never see the end of a log before the status that belongs to it (contract 1.7).
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -20,8 +20,10 @@ use crate::{app::App, error::ApiError};
 const STX: u8 = 0x02;
 /// Ends a log for the CLI's reader.
 const ETX: u8 = 0x03;
-/// Largest log; a configuration that prints more is cut, with a line that says so.
+/// Largest log; of a configuration that prints more the rest is not kept. [`CUT`] follows, so only a log that was cut is longer.
 pub(crate) const MAX_LOG_BYTES: u64 = 256 << 20;
+/// The end of a log that was cut, for whoever reads it.
+const CUT: &[u8] = b"\nThis log is longer than 256 MiB; what follows is not kept. Let the configuration print less to see all of it.\n";
 /// How often an append is decided anew because the job or the log changed in between: its lease is renewed every few seconds.
 const MAX_ATTEMPTS: u32 = 20;
 /// How many pieces are read from the store at once.
@@ -46,7 +48,8 @@ pub(crate) async fn length(app: &App, run: &Run, phase: Phase) -> Result<u64, Ap
     Ok(last.map_or(0, |chunk| chunk.offset + chunk.length))
 }
 
-/// Appends at `offset`, as long as the fence stands. What is stored already is not stored again; a gap is refused.
+/// Appends at `offset`, as long as the fence stands. What is stored already is not stored again; a gap is refused. What goes
+/// beyond [`MAX_LOG_BYTES`] is accepted and not kept: the runner cannot do anything about it.
 pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8], mut fence: Fence) -> Result<(), ApiError> {
     for _ in 0..MAX_ATTEMPTS {
         match append_rest(app, run, phase, offset, content, &fence).await {
@@ -62,14 +65,21 @@ pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, cont
 /// Appends what is not stored yet; [`ApiError::Busy`] if the job or the log changed in between.
 async fn append_rest(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8], fence: &Fence) -> Result<(), ApiError> {
     let stored = length(app, run, phase).await?;
+    if stored > MAX_LOG_BYTES {
+        return Ok(());
+    }
     if offset > stored {
         return Err(ApiError::BadRequest(format!("the log has {stored} bytes; continue there")));
     }
     let known = usize::try_from(stored - offset).unwrap_or(usize::MAX).min(content.len());
-    let room = usize::try_from(MAX_LOG_BYTES.saturating_sub(stored)).unwrap_or(usize::MAX);
+    let new = &content[known..];
+    let room = usize::try_from(MAX_LOG_BYTES - stored).unwrap_or(usize::MAX);
+    let kept = &new[..room.min(new.len())];
     let log = run.phase_id(phase);
     let mut offset = stored;
-    for piece in content[known..].chunks(MAX_CHUNK_BYTES).take_while(|piece| piece.len() <= room) {
+    // A piece of its own, so that there is all of it or nothing.
+    let cut = (new.len() > room).then_some(CUT);
+    for piece in kept.chunks(MAX_CHUNK_BYTES).chain(cut) {
         let id = LogChunk::id_for(log, offset);
         let content = app.vault.seal(&LogChunk::CONTENT.context(&id), piece).await?;
         let length = piece.len() as u64;
@@ -217,4 +227,40 @@ fn all_pieces(app: &App, run: &Run, phase: Phase) -> impl futures::Stream<Item =
 
 fn pieces(log: &str) -> Query {
     Query::of::<LogChunk>().equals("log", log)
+}
+
+#[cfg(test)]
+mod tests {
+    use tfe_core::run::RunOptions;
+
+    use super::*;
+    use crate::trial::{Trial, ticket};
+
+    async fn chunk(app: &App, run: &Run, offset: u64, content: &[u8]) -> LogChunk {
+        let id = LogChunk::id_for(run.plan_id.as_str(), offset);
+        let (log, length) = (run.plan_id.to_string(), content.len() as u64);
+        let content = app.vault.seal(&LogChunk::CONTENT.context(&id), content).await.unwrap();
+        LogChunk { id, created_at: app.now(), run_id: run.id.clone(), log, offset, length, content }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_beyond_the_limit_is_accepted_and_said_once_to_be_missing() {
+        let trial = Trial::new().await;
+        let run = trial.queue(&trial.workspace("app").await, RunOptions::default()).await;
+        let ticket = ticket(&trial.claim().await.unwrap().unwrap());
+        let run = trial.find(&run.id).await;
+        let end = MAX_LOG_BYTES - 5;
+        trial.commit(Batch::new().insert(&chunk(&trial.app, &run, end - 4, b"1234").await)).await;
+
+        let job = trial.job(&ticket).await;
+        let append = |offset, content: &'static [u8]| append(&trial.app, &run, Phase::Plan, offset, content, Fence::of(job.clone()));
+        append(end, b"567890 and more").await.unwrap();
+        append(end, b"567890 and more").await.unwrap();
+        append(end + 15, b"and more").await.unwrap();
+        append(end + 23, b"and the end").await.unwrap();
+
+        let kept = content(&trial.app, &run, Phase::Plan, end - 4, usize::MAX / 2).await.unwrap();
+        assert_eq!(kept, [b"123456789".as_slice(), CUT].concat());
+        assert_eq!(length(&trial.app, &run, Phase::Plan).await.unwrap(), MAX_LOG_BYTES + CUT.len() as u64);
+    }
 }
