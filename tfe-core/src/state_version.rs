@@ -59,7 +59,7 @@ pub enum StateStatus {
     Pending,
     /// Whole.
     Finalized,
-    /// Given up before the content came.
+    /// Given up: before the content came, or since another state was current when it came. It never was the current one.
     Discarded,
 }
 
