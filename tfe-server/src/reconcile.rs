@@ -10,27 +10,28 @@ use tfe_core::{
     duty::{self, Duty},
     id::Id,
     job::{Job, LEASE_SECONDS, MAX_PLAN_ATTEMPTS},
-    log::LogChunk,
-    run::{Event, Phase, Run, Status},
+    run::{Event, Run, Status},
     time::Timestamp,
     user::{AuthorizationCode, Session},
     workspace::Workspace,
 };
 use tfe_queue::Hint;
 use tfe_storage::{Batch, Query, StoreExt, Versioned};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::App,
     error::{ApiError, chain},
-    service::{self, duties, runs, waiting},
+    service::{self, duties, logs, runs, waiting},
 };
 
 /// How long a lost hint can go unnoticed.
 const TICK: Duration = Duration::from_secs(1);
 /// Most records of a kind that one round looks at; the next round goes on.
 const BATCH: u64 = 500;
+/// Most logs that are looked at in a row for one that can be joined: while runs work, each costs a read.
+const LOGS_IN_A_ROW: u64 = 20;
 /// How many hints are taken at once.
 const HINTS: usize = 64;
 /// How long the duty may have been nobody's before the whole installation counts as having been down, in milliseconds:
@@ -46,7 +47,8 @@ const DUTY: &str = "reconciler";
 
 /// Reconciles until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
-    let mut reconciler = Reconciler { quiet_since: app.now(), waiting_from: 0, forgotten_at: app.now(), app };
+    let joining = tokio::spawn(async { None });
+    let mut reconciler = Reconciler { quiet_since: app.now(), waiting_from: 0, joining, forgotten_at: app.now(), app };
     let mut due = Instant::now();
     while !shutdown.is_cancelled() {
         if Instant::now() >= due {
@@ -71,6 +73,8 @@ struct Reconciler {
     quiet_since: Timestamp,
     /// How many waiting runs earlier rounds have looked at.
     waiting_from: u64,
+    /// What joins logs beside the rounds, and gives the place in the order of all pieces where it goes on.
+    joining: JoinHandle<Option<String>>,
     /// When what is long gone was forgotten last.
     forgotten_at: Timestamp,
 }
@@ -117,13 +121,13 @@ impl Reconciler {
         let chores = [
             ("waiting runs", self.waiting_runs().await),
             ("abandoned plans", abandoned_plans(&app).await),
-            ("finished logs", finished_logs(&app).await),
             ("sealing anew", service::rewrap::go_on(&app).await),
             ("what has expired", self.expired().await),
         ];
         for (chore, error) in chores.into_iter().filter_map(|(chore, done)| Some((chore, done.err()?))) {
             tracing::warn!(chore, error = chain(&error), "a chore of the reconciler failed; the next round tries again");
         }
+        self.finished_logs().await;
     }
 
     /// While this node cannot see which jobs there are, runners can perhaps not renew their leases either.
@@ -143,6 +147,15 @@ impl Reconciler {
             runs::admit(&self.app, &run.workspace_id).await?;
         }
         Ok(())
+    }
+
+    /// Joins logs of phases that are over, beside the rounds, since a long one takes a while. Doing it twice does no harm.
+    async fn finished_logs(&mut self) {
+        if self.joining.is_finished() {
+            // After a panic it begins anew.
+            let place = (&mut self.joining).await.unwrap_or_default();
+            self.joining = tokio::spawn(join_some(self.app.clone(), place));
+        }
     }
 
     async fn expired(&mut self) -> Result<(), ApiError> {
@@ -199,15 +212,19 @@ async fn abandoned_plans(app: &App) -> Result<(), ApiError> {
     Ok(())
 }
 
-async fn finished_logs(app: &App) -> Result<(), ApiError> {
-    let chunks = app.store.list::<LogChunk>(Query::of::<LogChunk>().limit(BATCH)).await?.items;
-    let ids: BTreeSet<Id<Run>> = chunks.iter().map(|chunk| chunk.run_id.clone()).collect();
-    for id in ids {
-        for phase in [Phase::Plan, Phase::Apply] {
-            service::logs::join(app, &id, phase).await?;
+/// Joins the logs of some runs, and gives the place where to go on: none for the beginning.
+async fn join_some(app: App, mut place: Option<String>) -> Option<String> {
+    for _ in 0..LOGS_IN_A_ROW {
+        match logs::next_in_pieces(&app, &mut place).await {
+            Ok(Some(run)) => service::join_logs(app.clone(), run).await,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(error = chain(&error), "logs in pieces cannot be looked for; the next round tries again");
+                break;
+            }
         }
     }
-    Ok(())
+    place
 }
 
 #[cfg(test)]

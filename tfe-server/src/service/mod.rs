@@ -41,7 +41,8 @@ pub(crate) async fn after_phase(app: &App, run: &Run) {
     let _ = tokio::spawn(admit_next(app.clone(), run.workspace_id.clone())).await;
 }
 
-async fn join_logs(app: App, run: Id<Run>) {
+/// Joins the logs of a run's phases that are over.
+pub(crate) async fn join_logs(app: App, run: Id<Run>) {
     for phase in [Phase::Plan, Phase::Apply] {
         if let Err(error) = logs::join(&app, &run, phase).await {
             tracing::warn!(%run, error = chain(&error), "a log was not joined yet");
