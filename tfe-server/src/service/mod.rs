@@ -38,7 +38,8 @@ use crate::{app::App, error::chain};
 pub(crate) async fn after_phase(app: &App, run: &Run) {
     tokio::spawn(join_logs(app.clone(), run.id.clone()));
     // If it panics, that is in the log of the process, and a round does it.
-    let _ = tokio::spawn(admit_next(app.clone(), run.workspace_id.clone())).await;
+    let (app, workspace) = (app.clone(), run.workspace_id.clone());
+    let _ = tokio::spawn(async move { admit_next(&app, &workspace).await }).await;
 }
 
 /// Joins the logs of a run's phases that are over.
@@ -50,8 +51,10 @@ pub(crate) async fn join_logs(app: App, run: Id<Run>) {
     }
 }
 
-async fn admit_next(app: App, workspace: Id<Workspace>) {
-    if let Err(error) = runs::admit(&app, &workspace).await {
+/// Lets runs of a workspace go on after something was committed. What was committed is true whatever becomes of this; the
+/// reconciler lets them go on later.
+pub(crate) async fn admit_next(app: &App, workspace: &Id<Workspace>) {
+    if let Err(error) = runs::admit(app, workspace).await {
         tracing::warn!(%workspace, error = chain(&error), "the workspace's queue was not looked at yet");
     }
 }

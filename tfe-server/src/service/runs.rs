@@ -18,7 +18,7 @@ use tfe_core::{
 use tfe_queue::Hint;
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
-use super::{restored, versions};
+use super::{admit_next, restored, versions};
 use crate::{
     app::App,
     error::{ApiError, chain},
@@ -87,12 +87,13 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
             Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
-                end_superseded(app, &run).await?;
-                // The run is queued; if it cannot begin now, since the vault is away, the reconciler lets it later.
-                if let Err(error) = admit(app, workspace).await {
-                    tracing::warn!(run = %run.id, error = chain(&error), "a run waits");
+                // The run is queued whatever fails from here on: an error would make the client queue another one.
+                if let Err(error) = end_superseded(app, &run).await {
+                    tracing::warn!(run = %run.id, error = chain(&error), "older runs that a new one makes pointless go on");
                 }
-                return app.store.find::<Run>(run.id.as_str()).await?.ok_or(ApiError::NotFound);
+                admit_next(app, workspace).await;
+                let present = app.store.find::<Run>(run.id.as_str()).await.ok().flatten();
+                return Ok(present.unwrap_or_else(|| Versioned::inserted(run)));
             }
         }
     }
@@ -280,4 +281,20 @@ pub(crate) fn log_topic(log: &str) -> String {
 fn history(app: &App, run: &Run, action: &str, actor: Option<Id<User>>) -> RunEvent {
     let description = run.error.clone().filter(|_| run.status == Status::Errored);
     RunEvent { id: app.new_id(), created_at: app.now(), run_id: run.id.clone(), action: action.to_owned(), description, actor }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::Trial;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_was_queued_is_answered_whatever_fails_afterwards() {
+        let trial = Trial::new().await;
+        let workspace = trial.workspace("app").await;
+        trial.damaged::<Run>(serde_json::json!({ "workspace_id": workspace, "status": "pending" })).await;
+        let options = RunOptions { plan_only: true, branch: Some("main".to_owned()), ..RunOptions::default() };
+        let run = trial.queue(&workspace, options).await;
+        assert_eq!(trial.find(&run.id).await.status, Status::Pending, "it waits for a look that succeeds");
+    }
 }
