@@ -30,6 +30,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// Most records of a kind that one round looks at; the next round goes on.
 const BATCH: u64 = 500;
+/// Most queued jobs of which one round looks whether they wait for the right workers: each costs a read.
+const PLACED: u64 = 50;
 /// Most logs that are looked at in a row for one that can be joined: while runs work, each costs a read.
 const LOGS_IN_A_ROW: u64 = 20;
 /// How many hints are taken at once.
@@ -48,7 +50,7 @@ const DUTY: &str = "reconciler";
 /// Reconciles until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     let joining = tokio::spawn(async { None });
-    let mut reconciler = Reconciler { quiet_since: app.now(), waiting_from: 0, joining, forgotten_at: app.now(), app };
+    let mut reconciler = Reconciler { quiet_since: app.now(), waiting_from: 0, placed_from: 0, joining, forgotten_at: app.now(), app };
     let mut due = Instant::now();
     while !shutdown.is_cancelled() {
         if Instant::now() >= due {
@@ -73,6 +75,8 @@ struct Reconciler {
     quiet_since: Timestamp,
     /// How many waiting runs earlier rounds have looked at.
     waiting_from: u64,
+    /// How many queued jobs earlier rounds have looked at.
+    placed_from: u64,
     /// What joins logs beside the rounds, and gives the place in the order of all pieces where it goes on.
     joining: JoinHandle<Option<String>>,
     /// When what is long gone was forgotten last.
@@ -120,6 +124,7 @@ impl Reconciler {
         // Each whatever became of the one before: with the vault away, or something damaged, there is still much to do.
         let chores = [
             ("waiting runs", self.waiting_runs().await),
+            ("places of jobs", self.misplaced_jobs().await),
             ("abandoned plans", abandoned_plans(&app).await),
             ("sealing anew", service::rewrap::go_on(&app).await),
             ("what has expired", self.expired().await),
@@ -145,6 +150,19 @@ impl Reconciler {
         let mut seen: BTreeSet<Id<Workspace>> = BTreeSet::new();
         for run in waiting.iter().filter(|run| seen.insert(run.workspace_id.clone())) {
             runs::admit(&self.app, &run.workspace_id).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts jobs before the workers that their workspaces have now, a part of them in each round.
+    async fn misplaced_jobs(&mut self) -> Result<(), ApiError> {
+        let queued = Query::of::<Job>().equals("status", "queued").page(self.placed_from, PLACED);
+        let queued = self.app.store.list::<Job>(queued).await?.items;
+        self.placed_from = if queued.len() as u64 == PLACED { self.placed_from + PLACED } else { 0 };
+        for job in &queued {
+            if let Some(workspace) = self.app.store.find::<Workspace>(job.workspace_id.as_str()).await? {
+                runs::place(&self.app, job, &workspace, Batch::new()).await?;
+            }
         }
         Ok(())
     }
@@ -257,5 +275,16 @@ mod tests {
         trial.claim().await.unwrap().expect("the plan is queued");
         trial.damaged::<Session>(serde_json::json!({ "digest": "of nobody" })).await;
         until(&trial, async || trial.find(&run.id).await.status == Status::PlanQueued).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queued_job_follows_its_workspace_to_other_workers() {
+        let trial = Trial::new().await;
+        let run = trial.queue(&trial.workspace("app").await, RunOptions::default()).await;
+        let job = runs::jobs(&trial.app, &run).await.unwrap().pop().unwrap();
+        trial.commit(Batch::new().update(&job, Job { queue: "apool-gone".to_owned(), ..job.record.clone() })).await;
+        assert!(trial.claim().await.unwrap().is_none(), "nobody of the fleet gets it");
+        until(&trial, async || trial.find(&job.id).await.queue == job.queue).await;
+        assert_eq!(trial.claim().await.unwrap().unwrap().run, run.id);
     }
 }

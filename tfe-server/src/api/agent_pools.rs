@@ -7,6 +7,7 @@ use tfe_core::{
     agent::{Agent, AgentPool, AgentPoolSettings},
     error::{Invalid, Refused},
     id::Id,
+    job::Job,
     jsonapi::{self, Input as Sent, Linkage, Resource},
     organization::Organization,
     user::{Token, TokenOwner},
@@ -87,6 +88,12 @@ async fn delete(context: Context, Path(id): Path<String>) -> Reply {
     let users = users(&context, &pool).await?;
     if !users.is_empty() {
         let text = format!("{} workspaces still run on this pool; give them another execution mode or pool first", users.len());
+        return Err(Refused::because(text).into());
+    }
+    let open = Query::of::<Job>().equals("queue", &pool.id).any_of("status", ["queued", "claimed"]).limit(1).counted();
+    let open = context.app.store.list::<Job>(open).await?.total;
+    if open > 0 {
+        let text = format!("{open} runs still wait for agents of this pool or are at work on them; let them end, or cancel them first");
         return Err(Refused::because(text).into());
     }
     let tokens = context.app.store.list::<Token>(Query::of::<Token>().equals("owner_id", &pool.id)).await?.items;

@@ -244,6 +244,33 @@ async fn new_job(app: &App, run: &Run, phase: Phase) -> Result<Job, ApiError> {
     })
 }
 
+/// Puts the queued jobs of a workspace before the workers that it has now.
+pub(crate) async fn place_all(app: &App, workspace: &Workspace) -> Result<(), ApiError> {
+    let queued = Query::of::<Run>().equals("workspace_id", &workspace.id).any_of("status", [Status::PlanQueued, Status::ApplyQueued]);
+    for run in app.store.list::<Run>(queued.limit(MAX_WAITING)).await?.items {
+        for job in jobs(app, &run).await? {
+            place(app, &job, workspace, Batch::new()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a job, if it is queued, before the workers that its workspace has now, together with `also`.
+pub(crate) async fn place(app: &App, job: &Versioned<Job>, workspace: &Workspace, also: Batch) -> Result<(), ApiError> {
+    let queue = workspace.settings.queue();
+    if job.status != JobStatus::Queued || job.queue == queue {
+        return Ok(());
+    }
+    tracing::info!(job = %job.id, run = %job.run_id, from = job.queue, to = queue, "a job follows its workspace to other workers");
+    match app.store.commit(also.update(job, Job { queue: queue.to_owned(), ..job.record.clone() })).await {
+        Ok(()) => app.coordination.notify(JOBS_TOPIC),
+        // It was taken, or is over.
+        Err(Error::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
 /// The jobs of a run: at most one for each phase.
 pub(crate) async fn jobs(app: &App, run: &Run) -> Result<Vec<Versioned<Job>>, ApiError> {
     Ok(app.store.list::<Job>(Query::of::<Job>().equals("run_id", &run.id)).await?.items)

@@ -6,6 +6,7 @@ mod engine_versions;
 mod harness;
 mod health;
 mod limits;
+mod pools;
 mod readiness;
 mod runs;
 mod states;
