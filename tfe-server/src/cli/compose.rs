@@ -49,7 +49,8 @@ pub(crate) async fn server(configuration: &Configuration, lock: DirectoryLock) -
         ..Settings::default()
     };
     let builder = Server::builder().backends(backends).brokers(configuration.brokers.clone()).settings(settings);
-    let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node)?) } else { builder };
+    let own = own_address(configuration);
+    let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node, own)?) } else { builder };
     let builder = if let Some(snapshots) = snapshots { builder.snapshots(snapshots) } else { builder };
     Ok(builder.build().await?)
 }
@@ -141,8 +142,12 @@ pub(crate) fn kept_name(data_directory: &Path, kind: &str) -> Result<String, Fai
     Ok(name)
 }
 
-/// How a runner of that name works here.
-pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
+/// How a runner of that name works here. `servers` are where its runs reach the installation, as host and port.
+pub(crate) fn runner(
+    configuration: &Configuration,
+    name: String,
+    servers: impl IntoIterator<Item = String>,
+) -> Result<RunnerConfig, Failure> {
     let program = std::env::current_exe()?;
     let runs = &configuration.runs;
     let cli_config = runs.cli_config.as_ref().map(std::fs::read_to_string).transpose();
@@ -159,27 +164,30 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         concurrency: runs.concurrency,
         courier: None,
         timeouts: Timeouts { plan: runs.plan_timeout, apply: runs.apply_timeout, ..Timeouts::default() },
-        isolation: isolation(configuration),
+        isolation: isolation(configuration, servers.into_iter().collect()),
     })
 }
 
-fn isolation(configuration: &Configuration) -> IsolationConfig {
+fn isolation(configuration: &Configuration, servers: Vec<String>) -> IsolationConfig {
     let runs = &configuration.runs;
     let chosen = if runs.isolated { IsolationConfig::default() } else { IsolationConfig::none() };
     // Runs read other workspaces' outputs and modules from here.
-    let network = Network { allowed: own_address(configuration).into_iter().collect(), ..chosen.network };
+    let network = Network { allowed: servers, ..chosen.network };
     IsolationConfig { limits: Limits { memory_bytes: runs.memory_bytes, ..chosen.limits }, network, ..chosen }
 }
 
-/// Where clients reach the server, as host and port, if that is known before it listens.
+/// Where clients reach this server, as host and port, if that is known before it listens.
 fn own_address(configuration: &Configuration) -> Option<String> {
     match &configuration.public_url {
-        Some(url) => {
-            let url = url::Url::parse(url).ok()?;
-            Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
-        }
+        Some(url) => address_of(url),
         None => (configuration.listen.port() != 0).then(|| configuration.listen.to_string()),
     }
+}
+
+/// The host and port of a URL.
+pub(crate) fn address_of(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
 /// A directory of its own for each data directory, in memory where that is possible.
