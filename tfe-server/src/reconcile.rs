@@ -123,11 +123,11 @@ impl Reconciler {
         }
         // Each whatever became of the one before: with the vault away, or something damaged, there is still much to do.
         let chores = [
-            ("waiting runs", self.waiting_runs().await),
-            ("places of jobs", self.misplaced_jobs().await),
-            ("abandoned plans", abandoned_plans(&app).await),
+            ("waiting runs", self.waiting_runs(&duty).await),
+            ("places of jobs", self.misplaced_jobs(&duty).await),
+            ("abandoned plans", abandoned_plans(&app, &duty).await),
             ("sealing anew", service::rewrap::go_on(&app).await),
-            ("what has expired", self.expired().await),
+            ("what has expired", self.expired(&duty).await),
         ];
         for (chore, error) in chores.into_iter().filter_map(|(chore, done)| Some((chore, done.err()?))) {
             tracing::warn!(chore, error = chain(&error), "a chore of the reconciler failed; the next round tries again");
@@ -142,26 +142,26 @@ impl Reconciler {
     }
 
     /// Admits runs whose hint was lost, a part of them in each round.
-    async fn waiting_runs(&mut self) -> Result<(), ApiError> {
+    async fn waiting_runs(&mut self, duty: &Versioned<Duty>) -> Result<(), ApiError> {
         let waiting = Query::of::<Run>().any_of("status", [Status::Pending, Status::Confirmed]).page(self.waiting_from, BATCH);
         let waiting = self.app.store.list::<Run>(waiting).await?.items;
         self.waiting_from = if waiting.len() as u64 == BATCH { self.waiting_from + BATCH } else { 0 };
         // In the order in which they were queued, so that after an outage nobody is overtaken.
         let mut seen: BTreeSet<Id<Workspace>> = BTreeSet::new();
         for run in waiting.iter().filter(|run| seen.insert(run.workspace_id.clone())) {
-            runs::admit(&self.app, &run.workspace_id).await?;
+            runs::admit_with(&self.app, &run.workspace_id, Batch::new().check(duty)).await?;
         }
         Ok(())
     }
 
     /// Puts jobs before the workers that their workspaces have now, a part of them in each round.
-    async fn misplaced_jobs(&mut self) -> Result<(), ApiError> {
+    async fn misplaced_jobs(&mut self, duty: &Versioned<Duty>) -> Result<(), ApiError> {
         let queued = Query::of::<Job>().equals("status", "queued").page(self.placed_from, PLACED);
         let queued = self.app.store.list::<Job>(queued).await?.items;
         self.placed_from = if queued.len() as u64 == PLACED { self.placed_from + PLACED } else { 0 };
         for job in &queued {
             if let Some(workspace) = self.app.store.find::<Workspace>(job.workspace_id.as_str()).await? {
-                runs::place(&self.app, job, &workspace, Batch::new()).await?;
+                runs::place(&self.app, job, &workspace, Batch::new().check(duty)).await?;
             }
         }
         Ok(())
@@ -176,18 +176,18 @@ impl Reconciler {
         }
     }
 
-    async fn expired(&mut self) -> Result<(), ApiError> {
+    async fn expired(&mut self, duty: &Versioned<Duty>) -> Result<(), ApiError> {
         let (app, now) = (&self.app, self.app.now());
         let sessions = app.store.list::<Session>(Query::of::<Session>().limit(BATCH)).await?.items;
         let codes = app.store.list::<AuthorizationCode>(Query::of::<AuthorizationCode>().limit(BATCH)).await?.items;
         let batch = sessions.iter().filter(|session| session.expires_at <= now).fold(Batch::new(), Batch::delete);
         let batch = codes.iter().filter(|code| code.expires_at <= now).fold(batch, Batch::delete);
         if !batch.is_empty() {
-            app.store.commit(batch).await?;
+            app.store.commit(Batch::new().check(duty).and(batch)).await?;
         }
         if now >= self.forgotten_at.plus_seconds(FORGET_SECONDS) {
-            service::agents::forget(app).await?;
-            service::nodes::forget(app).await?;
+            service::agents::forget(app, duty).await?;
+            service::nodes::forget(app, duty).await?;
             self.forgotten_at = now;
         }
         Ok(())
@@ -217,12 +217,12 @@ async fn give_up(app: &App, duty: &Versioned<Duty>, job: &Versioned<Job>) -> Res
 }
 
 /// Ends plans that lead to nothing and that nobody waits for any more.
-async fn abandoned_plans(app: &App) -> Result<(), ApiError> {
+async fn abandoned_plans(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
     let queued = Query::of::<Run>().equals("status", Status::PlanQueued).limit(BATCH);
     let deadline = app.now().plus_seconds(-SPECULATIVE_WAIT_SECONDS);
     let is_abandoned = |run: &&Versioned<Run>| run.options.plan_only && run.created_at <= deadline;
     for run in app.store.list::<Run>(queued).await?.items.iter().filter(is_abandoned) {
-        match runs::step(app, &run.id, &Event::CancelRequested, None, Batch::new()).await {
+        match runs::step(app, &run.id, &Event::CancelRequested, None, Batch::new().check(duty)).await {
             Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
         }
@@ -286,5 +286,20 @@ mod tests {
         assert!(trial.claim().await.unwrap().is_none(), "nobody of the fleet gets it");
         until(&trial, async || trial.find(&job.id).await.queue == job.queue).await;
         assert_eq!(trial.claim().await.unwrap().unwrap().run, run.id);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_whose_duty_went_to_another_one_changes_no_run() {
+        let trial = Trial::new().await;
+        let run = trial.queue(&trial.workspace("app").await, RunOptions { plan_only: true, ..RunOptions::default() }).await;
+        tokio::time::advance(Duration::from_secs(1 + SPECULATIVE_WAIT_SECONDS.unsigned_abs())).await;
+        let stale = duties::hold(&trial.app, DUTY).await.unwrap().unwrap();
+        duties::give_up(&trial.app, DUTY).await.unwrap();
+        abandoned_plans(&trial.app, &stale).await.unwrap();
+        assert_eq!(trial.find(&run.id).await.status, Status::PlanQueued);
+
+        let duty = duties::hold(&trial.app, DUTY).await.unwrap().unwrap();
+        abandoned_plans(&trial.app, &duty).await.unwrap();
+        assert_eq!(trial.find(&run.id).await.status, Status::Canceled);
     }
 }

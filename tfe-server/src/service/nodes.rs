@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tfe_core::{
     agent::FLEET,
+    duty::Duty,
     node::{HEARTBEAT_SECONDS, Node},
 };
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
@@ -52,11 +53,14 @@ pub(crate) async fn request_drain(app: &App, name: &str, drain: bool) -> Result<
     Ok(changed.into_record())
 }
 
-/// Forgets nodes that have been gone for long.
-pub(crate) async fn forget(app: &App) -> Result<(), ApiError> {
+/// Forgets nodes that have been gone for long, as a part of that duty.
+pub(crate) async fn forget(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
     let now = app.now();
     let batch = list(app).await?.iter().filter(|node| node.is_forgotten(now)).fold(Batch::new(), Batch::delete);
-    match app.store.commit(batch).await {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    match app.store.commit(Batch::new().check(duty).and(batch)).await {
         Ok(()) | Err(Error::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }

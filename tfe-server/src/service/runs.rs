@@ -108,11 +108,16 @@ async fn version(app: &App, workspace: &Id<Workspace>, wanted: &str) -> Result<S
 
 /// Lets the waiting runs of a workspace go on whose turn it is.
 pub(crate) async fn admit(app: &App, workspace: &Id<Workspace>) -> Result<(), ApiError> {
+    admit_with(app, workspace, Batch::new()).await
+}
+
+/// The same, each together with `also`.
+pub(crate) async fn admit_with(app: &App, workspace: &Id<Workspace>, also: Batch) -> Result<(), ApiError> {
     let Some(current) = app.store.find::<Workspace>(workspace.as_str()).await? else { return Ok(()) };
     let waiting = waiting(app, workspace).await?;
     let turn = admissible(&current, waiting.iter().map(|run| &run.record));
     for run in turn {
-        match step(app, &run.id, &Event::Admitted, None, Batch::new()).await {
+        match step(app, &run.id, &Event::Admitted, None, also.clone()).await {
             // Somebody else admitted it, cancelled it, or took the workspace.
             Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
