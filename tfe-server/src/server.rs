@@ -54,6 +54,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in progress may go on after the end was asked for: a long poll of a log and a little more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// The same once another process serves, so that nobody waits for the end of this one: what the largest upload of the default
+/// [settings](crate::Settings), half a gigabyte, takes over a line of five megabits a second.
+const HANDED_OVER_DRAIN_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// How long connections that wait for a request may wait for one more after the end was asked for: its answer says that the connection
 /// closes. A connection that is closed without one can meet a request on its way, which some clients take for a failure.
@@ -105,7 +108,7 @@ impl Server {
         let app = self.app.clone();
         let render = async |State(app): State<App>| metrics::render(&app).await;
         let router = Router::new().route("/metrics", axum::routing::get(render)).with_state(app);
-        tokio::spawn(async move { accept(listener, None, router, &shutdown).await });
+        tokio::spawn(async move { accept(listener, None, router, &shutdown, || DRAIN_TIMEOUT).await });
     }
 
     /// Does the background work, reconciling and running jobs, until `shutdown`. Supervised engines go on after that
@@ -135,8 +138,10 @@ impl Server {
     /// Serves and works until `shutdown`, then lets requests in progress finish.
     pub async fn serve(self, listener: TcpListener, tls: Option<TlsAcceptor>, shutdown: CancellationToken) -> io::Result<()> {
         let router = self.router();
+        let health = self.app.health.clone();
         let work = tokio::spawn(self.work(shutdown.clone()));
-        accept(listener, tls, router, &shutdown).await;
+        let patience = || if health.is_handed_over() { HANDED_OVER_DRAIN_TIMEOUT } else { DRAIN_TIMEOUT };
+        accept(listener, tls, router, &shutdown, patience).await;
         work.await.map_err(io::Error::other)
     }
 }
@@ -152,7 +157,14 @@ fn all_routes() -> Routes {
     api::routes().and(ui::routes())
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, shutdown: &CancellationToken) {
+/// Serves until `shutdown`, and then lets requests in progress finish, for so long at most as `patience` says at that time.
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    shutdown: &CancellationToken,
+    patience: impl Fn() -> Duration,
+) {
     let graceful = GracefulShutdown::new();
     let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), closing));
     let begin = |stream: TcpStream, peer: SocketAddr| {
@@ -194,7 +206,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router,
     while graceful.count() > 0 && Instant::now() < deadline {
         tokio::time::sleep(LINGER_INTERVAL).await;
     }
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(patience(), graceful.shutdown()).await;
 }
 
 /// The connections that nobody has accepted yet; the socket is closed after the last.

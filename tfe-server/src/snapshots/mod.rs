@@ -137,8 +137,8 @@ impl Snapshots {
         self.0.journal.as_ref().map(|journal| journal.health())
     }
 
-    /// Notes that a process before this one has ended, which may have committed something until then.
-    pub fn predecessor_ended(&self) {
+    /// Notes that a process before this one may have committed something until now.
+    pub fn predecessor_may_have_committed(&self) {
         if let Some(journal) = &self.0.journal {
             journal.doubt();
         }
