@@ -41,6 +41,8 @@ const FORGET_SECONDS: i64 = 60;
 /// How long a plan that leads to nothing may wait for a worker, in seconds, before it counts as left behind by a client that was
 /// interrupted: longer than a person waits, and than an outage that anybody works on.
 const SPECULATIVE_WAIT_SECONDS: i64 = 60 * 60;
+/// The name of the loop, for those who watch over it.
+pub(crate) const LOOP: &str = "reconciler";
 /// The duty of the node that looks for what nobody else would.
 const DUTY: &str = "reconciler";
 
@@ -49,6 +51,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     let mut reconciler = Reconciler { quiet_since: app.now(), waiting_from: 0, forgotten_at: app.now(), app };
     let mut due = Instant::now();
     while !shutdown.is_cancelled() {
+        reconciler.app.health.loops.turned(LOOP);
         if Instant::now() >= due {
             if let Err(error) = reconciler.round().await {
                 tracing::warn!(error = chain(&error), "a round of the reconciler failed; the next one tries again");
@@ -130,6 +133,7 @@ impl Reconciler {
         // In the order in which they were queued, so that after an outage nobody is overtaken.
         let mut seen: BTreeSet<Id<Workspace>> = BTreeSet::new();
         for run in waiting.iter().filter(|run| seen.insert(run.workspace_id.clone())) {
+            self.app.health.loops.turned(LOOP);
             runs::admit(&self.app, &run.workspace_id).await?;
         }
         Ok(())
@@ -158,6 +162,7 @@ impl Reconciler {
 async fn lost_jobs(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
     let claimed = app.store.list::<Job>(Query::of::<Job>().equals("status", "claimed").limit(BATCH)).await?.items;
     for job in claimed.into_iter().filter(|job| job.is_given_up(app.now())) {
+        app.health.loops.turned(LOOP);
         tracing::warn!(job = %job.id, run = %job.run_id, "the runner of a job is gone");
         let event = Event::RunnerLost { retry: job.attempts < MAX_PLAN_ATTEMPTS };
         let settled = match app.store.find::<Run>(job.run_id.as_str()).await? {
@@ -179,6 +184,7 @@ async fn abandoned_plans(app: &App) -> Result<(), ApiError> {
     let deadline = app.now().plus_seconds(-SPECULATIVE_WAIT_SECONDS);
     let is_abandoned = |run: &&Versioned<Run>| run.options.plan_only && run.created_at <= deadline;
     for run in app.store.list::<Run>(queued).await?.items.iter().filter(is_abandoned) {
+        app.health.loops.turned(LOOP);
         match runs::step(app, &run.id, &Event::CancelRequested, None, Batch::new()).await {
             Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
@@ -192,6 +198,7 @@ async fn finished_logs(app: &App) -> Result<(), ApiError> {
     let ids: BTreeSet<Id<Run>> = chunks.iter().map(|chunk| chunk.run_id.clone()).collect();
     for id in ids {
         for phase in [Phase::Plan, Phase::Apply] {
+            app.health.loops.turned(LOOP);
             service::logs::join(app, &id, phase).await?;
         }
     }

@@ -115,23 +115,30 @@ impl Server {
     /// and are taken up again by the next start.
     pub async fn work(self, shutdown: CancellationToken) {
         let _lock = self.lock;
-        let reconciler = tokio::spawn(reconcile::run(self.app.clone(), shutdown.clone()));
-        tokio::spawn(health::run(self.app.clone(), shutdown.clone()));
-        let node = tokio::spawn(service::nodes::run(self.app.clone(), shutdown.clone()));
-        tokio::spawn(collect::run(self.app.clone(), shutdown.clone()));
-        let keeper =
-            self.app.snapshots.clone().map(|snapshots| tokio::spawn(snapshots::run(self.app.clone(), snapshots, shutdown.clone())));
+        let (app, loops) = (&self.app, &self.app.health.loops);
+        loops.start("health", &shutdown, health::run(app.clone(), shutdown.clone()));
+        loops.start("collector", &shutdown, collect::run(app.clone(), shutdown.clone()));
+        // What these do at the end is waited for.
+        let mut last = vec![
+            loops.start(reconcile::LOOP, &shutdown, reconcile::run(app.clone(), shutdown.clone())),
+            loops.start(service::nodes::LOOP, &shutdown, service::nodes::run(app.clone(), shutdown.clone())),
+        ];
+        if let Some(snapshots) = app.snapshots.clone() {
+            last.push(loops.start("snapshots", &shutdown, snapshots::run(app.clone(), snapshots, shutdown.clone())));
+        }
         if let Some(runner) = self.runner {
-            runner.run(shutdown.clone(), shutdown.clone()).await;
+            let end = shutdown.clone();
+            let running = async move {
+                runner.run(end.clone(), end.clone()).await;
+                // One that has no place for its work has said so.
+                end.cancelled().await;
+            };
+            last.push(loops.start("runner", &shutdown, running));
         }
         shutdown.cancelled().await;
-        if let Some(keeper) = keeper {
-            let _ = keeper.await;
-        }
-        for (name, ended) in [("reconciler", reconciler.await), ("node", node.await)] {
-            if let Err(error) = ended {
-                tracing::error!(name, %error, "a background loop ended badly");
-            }
+        for ended in last {
+            // How each ended was told.
+            let _ = ended.await;
         }
     }
 

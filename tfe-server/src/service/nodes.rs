@@ -15,6 +15,8 @@ use crate::{
     error::{ApiError, chain},
 };
 
+/// The name of the loop that tells of this node, for those who watch over it.
+pub(crate) const LOOP: &str = "node";
 /// Most nodes that are listed: far more than one database can serve.
 const MAX_NODES: u64 = 1_000;
 /// Most jobs at work among which a node's own are counted.
@@ -25,8 +27,8 @@ const MAX_ATTEMPTS: u32 = 20;
 /// Tells of this node and obeys operators until `shutdown`, and then that it leaves.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     let interval = Duration::from_secs(HEARTBEAT_SECONDS.unsigned_abs());
-    // Once another process is this node, this one has nothing to tell.
     while !app.health.is_handed_over() {
+        app.health.loops.turned(LOOP);
         match tell(&app, shutdown.is_cancelled()).await {
             Ok(node) => app.health.set_draining(shutdown.is_cancelled() || node.drain_requested),
             Err(error) => tracing::debug!(error = chain(&error), "this node could not tell of itself"),
@@ -40,6 +42,8 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
             () = tokio::time::sleep(interval) => {}
         }
     }
+    // Once another process is this node, this one has nothing to tell.
+    shutdown.cancelled().await;
 }
 
 /// All nodes that were there lately.
