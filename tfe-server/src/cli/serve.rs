@@ -47,7 +47,7 @@ pub(crate) async fn run(options: ServeOptions, activated: Activated) -> Result<E
     // Before another program is put there.
     let binary = std::env::current_exe()?;
     if !options.take_over {
-        return serve(prepare(&options, activated, None).await?, binary).await;
+        return serve(notify::starting(prepare(&options, activated, None)).await?, binary).await;
     }
     let (mut predecessor, inheritance) = Predecessor::meet()?;
     let ready = prepare(&options, activated, Some(inheritance)).await;
