@@ -49,7 +49,7 @@ pub(crate) async fn announce(app: &App, workspace: &Workspace, new: NewState) ->
     }
     let lineage = new.lineage.or_else(|| current.as_ref().map(|version| version.lineage.clone())).unwrap_or_default();
     let version = StateVersion { created_by: new.created_by, rolled_back_from: new.rolled_back_from, ..empty(app, workspace, new.run_id) };
-    let version = StateVersion { serial: new.serial, lineage, md5: new.md5, ..version };
+    let version = StateVersion { serial: new.serial, lineage, md5: new.md5, forced: Some(new.force), ..version };
     app.store.commit(Batch::new().insert(&version)).await?;
     Ok(version)
 }
@@ -321,6 +321,7 @@ fn empty(app: &App, workspace: &Workspace, run_id: Option<Id<Run>>) -> StateVers
         terraform_version: None,
         intermediate: false,
         rolled_back_from: None,
+        forced: Some(false),
         resources: Vec::new(),
     }
 }
