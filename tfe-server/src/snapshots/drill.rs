@@ -17,7 +17,7 @@ use tfe_core::{
     rewrap::Rewrap,
     run::Run,
     state_version::{StateOutput, StateStatus, StateVersion},
-    time::Timestamp,
+    time::{Clock, Timestamp},
     user::{AuthorizationCode, Session, Token, User},
     variable::Variable,
     workspace::Workspace,
@@ -26,10 +26,11 @@ use tfe_storage::{
     MemoryVault, Query, Store, StoreExt,
     migrate::Place,
     open_objects, open_store,
-    snapshot::{Choice, Repository, SnapshotError, SnapshotProgress, verify},
+    snapshot::{Choice, Repository, SnapshotError, SnapshotProgress, Verified, verify},
 };
 
 use super::kinds;
+use crate::{error::chain, system::SystemClock};
 
 /// What a trial found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +50,7 @@ pub struct Drilled {
 }
 
 /// Restores for trial. Records go into a database in a temporary directory, which is removed in the end; blobs are read and not
-/// kept.
+/// kept. That the newest is good is noted with the snapshots.
 pub async fn drill(repository: &Repository, choice: &Choice, progress: SnapshotProgress<'_>) -> Result<Drilled, SnapshotError> {
     let scratch = tempfile::tempdir().map_err(tfe_storage::Error::unavailable)?;
     let store = open_store(&format!("sqlite:{}", scratch.path().join("records.sqlite").display()), KINDS).await?;
@@ -61,14 +62,18 @@ pub async fn drill(repository: &Repository, choice: &Choice, progress: SnapshotP
     }
     read_all(&*store).await?;
     let states = histories(&*store).await?;
-    Ok(Drilled {
-        snapshot: restored.snapshot.id,
-        reached: restored.reached,
-        records: restored.records,
-        blobs: restored.blobs,
-        commits: restored.commits,
-        states,
-    })
+    let (snapshot, reached) = (restored.snapshot.id, restored.reached);
+    if *choice == Choice::Newest {
+        note(repository, Verified { at: SystemClock.now(), snapshot: snapshot.clone(), reached }).await;
+    }
+    Ok(Drilled { snapshot, reached, records: restored.records, blobs: restored.blobs, commits: restored.commits, states })
+}
+
+/// A snapshot is no worse for it if this fails, and whoever tries it may have no right to write there.
+async fn note(repository: &Repository, verified: Verified) {
+    if let Err(error) = repository.note_verified(&verified).await {
+        tracing::warn!(error = chain(&error), "that the newest snapshot is good could not be noted with the snapshots");
+    }
 }
 
 /// Reads all records of these types, each of which must be one that this program understands.

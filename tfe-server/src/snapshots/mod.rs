@@ -53,8 +53,21 @@ pub struct Standing {
     pub taken_at: Option<Timestamp>,
     /// The moment of the newest that was restored for trial, and when that was.
     pub verified: Option<(Timestamp, Timestamp)>,
-    /// Why the last snapshot or trial failed.
-    pub error: Option<String>,
+    /// Since when there is something to be tried that was not: the moment of the oldest snapshot, if none was ever.
+    pub untried_since: Option<Timestamp>,
+    /// Why the snapshots could not be looked at.
+    pub look_error: Option<String>,
+    /// Why the last snapshot failed.
+    pub snapshot_error: Option<String>,
+    /// Why the last trial failed.
+    pub drill_error: Option<String>,
+}
+
+impl Standing {
+    /// What does not work, if anything does not.
+    pub fn error(&self) -> Option<&str> {
+        [&self.look_error, &self.snapshot_error, &self.drill_error].into_iter().find_map(Option::as_deref)
+    }
 }
 
 /// The kinds that snapshots hold: all but who works on what now, which means nothing elsewhere.
@@ -100,15 +113,18 @@ impl Snapshots {
         self.repository().await?.list().await
     }
 
-    /// Notes the moment of the newest that can be read, whoever took it.
-    pub(crate) async fn look_for_newest(&self) -> Result<(), SnapshotError> {
+    /// Notes the moment of the newest that can be read, and when one was tried last, whoever took and tried them.
+    pub(crate) async fn look(&self) -> Result<(), SnapshotError> {
         let repository = self.repository().await?;
-        for id in repository.ids().await? {
-            if let Ok(manifest) = repository.manifest(&id).await {
-                self.standing().taken_at = Some(manifest.created_at);
-                break;
-            }
-        }
+        let ids = repository.ids().await?;
+        let taken_at = first_moment(&repository, ids.iter()).await;
+        let verified = repository.verified().await?.map(|verified| (verified.reached, verified.at));
+        let untried_since = if verified.is_none() { first_moment(&repository, ids.iter().rev()).await } else { None };
+        let mut standing = self.standing();
+        standing.taken_at = taken_at.or(standing.taken_at);
+        // One that could not be noted is known here alone.
+        standing.verified = [verified, standing.verified].into_iter().flatten().max_by_key(|(_, at)| *at);
+        standing.untried_since = untried_since;
         Ok(())
     }
 
@@ -147,6 +163,16 @@ impl Snapshots {
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The moment of the first of these that can be read.
+async fn first_moment(repository: &Repository, ids: impl Iterator<Item = &String> + Send) -> Option<Timestamp> {
+    for id in ids {
+        if let Ok(manifest) = repository.manifest(id).await {
+            return Some(manifest.created_at);
+        }
+    }
+    None
 }
 
 /// What the operator's rules keep of these.

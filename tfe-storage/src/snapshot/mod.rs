@@ -7,6 +7,7 @@
 //! records/<xx>/<sha256>       a part of the records, compressed and sealed, under the digest of its bytes
 //! blobs/<xx>/<id>             a blob as the installation sealed it; its key is in the records
 //! journal/<stream>/<numbers>  what was committed after a snapshot, sealed
+//! verified                    when a snapshot was last restored for trial, sealed
 //! marks/<what>-<chance>       who works here now
 //! ```
 //!
@@ -36,6 +37,7 @@ mod restore;
 mod shipper;
 mod target;
 mod tasks;
+mod verified;
 mod verify;
 
 pub use self::{
@@ -49,6 +51,7 @@ pub use self::{
     restore::{Choice, Restored, restore},
     shipper::Shipper,
     target::finish,
+    verified::Verified,
     verify::verify,
 };
 
