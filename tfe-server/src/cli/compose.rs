@@ -14,7 +14,7 @@ use tfe_runner::{
 };
 use tfe_server::{
     Backends, Server, Settings, SystemClock, SystemEntropy,
-    configuration::{Configuration, Mode},
+    configuration::{Configuration, Mode, RestoreChoice},
     embedded::DirectoryLock,
     snapshots::{RestoreOnBoot, Snapshots, kinds, restore_on_boot},
     tls,
@@ -62,7 +62,7 @@ async fn with_snapshots(configuration: &Configuration, backends: Backends, node:
     }
     let place =
         |backends: &Backends| Place { store: backends.store.clone(), objects: backends.objects.clone(), vault: backends.vault.clone() };
-    if settings.restore_on_boot {
+    if settings.restore_on_boot != RestoreChoice::Never {
         let mut shown = Shown::new();
         let found = restore_on_boot(settings, &place(&backends), node, &mut shown.snapshot()).await;
         shown.end();

@@ -254,15 +254,24 @@ mod tests {
     use tfe_core::retention::Retention;
 
     use super::*;
+    use crate::configuration::{Keys, RestoreChoice};
 
     const MINUTE: i64 = 60;
 
     #[test]
     fn a_day_has_its_snapshots_and_its_trial_though_both_are_due_at_once() {
         let (schedule, drill) = ("hourly".parse().unwrap(), "daily".parse().unwrap());
-        let (retention, continuous, restore_on_boot) = (Retention::default(), true, true);
-        let settings =
-            SnapshotSettings { objects: None, key: None, password: None, schedule, drill, retention, continuous, restore_on_boot };
+        let (retention, continuous, restore_on_boot) = (Retention::default(), true, RestoreChoice::Newest);
+        let settings = SnapshotSettings {
+            objects: None,
+            keys: Keys::default(),
+            password: None,
+            schedule,
+            drill,
+            retention,
+            continuous,
+            restore_on_boot,
+        };
         let begun = Timestamp::parse("2026-11-25T10:20:30Z").unwrap();
         let mut facts = Facts { has_gap: false, taken_at: None, drilled_at: begun, snapshot_waits: false, drill_waits: false };
         let (mut snapshots, mut drills) = (0, 0);
