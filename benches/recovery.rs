@@ -238,6 +238,7 @@ fn begin(home: &Path, listen: &str) -> Child {
     let log = fs::File::create(home.join("log")).expect("a log");
     let mut command = Command::new(program("tfe-server"));
     command.args(["serve", "--listen", listen, "--data-dir"]).arg(home.join("data")).arg("--work-dir").arg(home.join("work"));
+    fs::create_dir_all(home.join("backup")).expect("a place for snapshots");
     command.env("TFE_BACKUP_URL", home.join("backup")).env("TFE_BACKUP_PASSWORD", PASSWORD);
     let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
     started.expect("cargo build --release -p tfe-server -p tfe-cli comes first")

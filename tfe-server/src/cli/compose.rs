@@ -23,7 +23,7 @@ use tfe_storage::{migrate::Place, snapshot::JournaledStore};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Failure, progress::Shown};
+use super::{Failure, progress::Shown, snapshot::keep_configuration};
 
 /// Where to look for memory-backed directories: runs hold secrets in clear while they work, and these never reach a disk.
 const MEMORY_DIRECTORY: &str = "/dev/shm";
@@ -67,7 +67,12 @@ async fn with_snapshots(configuration: &Configuration, backends: Backends, node:
         let found = restore_on_boot(settings, &place(&backends), node, &mut shown.snapshot()).await;
         shown.end();
         if let RestoreOnBoot::Restored(restored) = found? {
-            tracing::warn!(snapshot = restored.snapshot.id, reached = %restored.reached, "there was no data here; a snapshot was restored");
+            let kept = keep_configuration(configuration, &restored).unwrap_or_else(|error| {
+                tracing::error!(%error, "the configuration of the snapshot could not be kept");
+                None
+            });
+            let (snapshot, reached) = (&restored.snapshot.id, restored.reached);
+            tracing::warn!(snapshot, %reached, configuration = kept, "there was no data here; a snapshot was restored");
         }
     }
     // Others write to a shared database too, and their commits are not seen here.
@@ -116,7 +121,7 @@ pub(crate) fn authority(configuration: &Configuration) -> Option<PathBuf> {
 }
 
 /// As given, or kept in the data directory: jobs are leased to it, so it must outlive a restart and be this node's alone.
-fn node_name(configuration: &Configuration) -> Result<String, Failure> {
+pub(crate) fn node_name(configuration: &Configuration) -> Result<String, Failure> {
     if let Some(name) = &configuration.node {
         return Ok(name.clone());
     }

@@ -3,6 +3,7 @@
 //! The storage library knows how; here is what the operator chose, when, and what follows.
 
 mod drill;
+mod fenced;
 mod keeper;
 mod restore;
 
@@ -23,7 +24,7 @@ use tfe_storage::{
 pub use self::{
     drill::{Drilled, drill},
     keeper::run,
-    restore::{RestoreOnBoot, restore, restore_on_boot},
+    restore::{RestoreOnBoot, Restorer, restore, restore_on_boot},
 };
 use crate::{
     configuration::{Configuration, Objects, SnapshotSettings},

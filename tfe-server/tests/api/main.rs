@@ -7,6 +7,7 @@ mod harness;
 mod health;
 mod limits;
 mod readiness;
+mod restores;
 mod runs;
 mod states;
 mod uploads;

@@ -37,6 +37,9 @@ pub enum SnapshotError {
     /// The target holds an installation. Choose an empty one.
     #[error("there is an installation already; choose an empty database, bucket or directory. Nothing was changed")]
     Occupied,
+    /// It would not be safe, for a reason that the operator may know better. Do what it says.
+    #[error("{0}. Nothing was changed")]
+    Unsafe(String),
     /// The records' store failed.
     #[error("records cannot be read or written: {0}")]
     Store(#[from] Error),

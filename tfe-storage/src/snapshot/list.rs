@@ -60,7 +60,7 @@ impl Repository {
     }
 
     /// What is wrong with the newest snapshot before its manifest is even read: its id, and that it is missing.
-    pub(super) async fn missing_newest(&self, ids: &[String]) -> Result<Option<(String, String)>, SnapshotError> {
+    pub async fn missing_newest(&self, ids: &[String]) -> Result<Option<(String, String)>, SnapshotError> {
         let noted = match self.read_document(&Path::from(NEWEST), "the note of the newest snapshot").await {
             Ok(noted) => noted,
             Err(error @ SnapshotError::Damaged(_)) => return Ok(Some((NEWEST.to_owned(), error.to_string()))),

@@ -14,7 +14,7 @@ use tfe_server::{
 };
 use tfe_storage::snapshot::{self, Choice, CreateOptions, Listed, Manifest, Part, Repository, SnapshotError};
 
-pub(crate) use self::restore::{RestoreOptions, restore};
+pub(crate) use self::restore::{RestoreOptions, keep_configuration, restore};
 use super::{Failure, options::ServeOptions, print, progress::Shown};
 
 /// What to do with snapshots.
