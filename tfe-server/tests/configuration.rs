@@ -137,8 +137,8 @@ fn a_bucket_of_snapshots_is_opened_by_secrets_of_its_own_or_by_its_url() {
 
 #[test]
 fn a_restore_can_be_required_of_a_place_for_snapshots_only() {
-    let choice = |text: &'static str| read([("TFE_BACKUP_RESTORE_ON_BOOT", text), PLACE, ("TFE_BACKUP_PASSWORD", "password")]);
     const PLACE: (&str, &str) = ("TFE_BACKUP_URL", "/mnt/backup");
+    let choice = |text: &'static str| read([("TFE_BACKUP_RESTORE_ON_BOOT", text), PLACE, ("TFE_BACKUP_PASSWORD", "password")]);
     for (text, wanted) in [("true", RestoreChoice::Newest), ("false", RestoreChoice::Never), ("required", RestoreChoice::Required)] {
         assert_eq!(choice(text).unwrap().snapshots.restore_on_boot, wanted);
     }

@@ -47,7 +47,9 @@ pub(crate) async fn run(options: ServeOptions, activated: Activated) -> Result<E
     // Before another program is put there.
     let binary = std::env::current_exe()?;
     if !options.take_over {
-        return serve(notify::starting(prepare(&options, activated, None)).await?, binary).await;
+        // On the heap, since it holds a whole restore.
+        let start = Box::pin(prepare(&options, activated, None));
+        return serve(notify::starting(start).await?, binary).await;
     }
     let (mut predecessor, inheritance) = Predecessor::meet()?;
     let ready = prepare(&options, activated, Some(inheritance)).await;
