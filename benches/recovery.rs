@@ -133,7 +133,7 @@ async fn fill(home: &Path, backup: &Path) {
     let secret = RepositorySecret::Password(Secret::from(PASSWORD));
     let repository =
         Repository::open_or_create(open_objects(&url(backup), &[]).expect("a directory"), &secret).await.expect("a repository");
-    let options = CreateOptions { clock: &Now, program: "bench", configuration: None };
+    let options = CreateOptions { clock: &Now, program: "bench", configuration: None, takes_over: false };
     snapshot::create(&repository, &place, KINDS, &options, &mut |_, _| {}).await.expect("a snapshot");
     assert!(place.store.find::<Blob>("blob-00000001").await.expect("the store").is_some(), "the blobs are there");
 }
@@ -238,6 +238,7 @@ fn begin(home: &Path, listen: &str) -> Child {
     let log = fs::File::create(home.join("log")).expect("a log");
     let mut command = Command::new(program("tfe-server"));
     command.args(["serve", "--listen", listen, "--data-dir"]).arg(home.join("data")).arg("--work-dir").arg(home.join("work"));
+    fs::create_dir_all(home.join("backup")).expect("a place for snapshots");
     command.env("TFE_BACKUP_URL", home.join("backup")).env("TFE_BACKUP_PASSWORD", PASSWORD);
     let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
     started.expect("cargo build --release -p tfe-server -p tfe-cli comes first")

@@ -47,4 +47,29 @@ impl LogChunk {
     pub fn id_for(log: &str, offset: u64) -> Id<Self> {
         Id::from(format!("{log}.{offset:012}"))
     }
+
+    /// What sorts before the ids of all chunks of a log, and after those of the logs before it.
+    pub fn before_all(log: &str) -> String {
+        format!("{log}.")
+    }
+
+    /// What sorts after the ids of all chunks of a log, and before those of the logs after it.
+    pub fn after_all(log: &str) -> String {
+        // The character after the dot.
+        format!("{log}/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chunks_of_a_log_are_apart_from_those_of_others() {
+        let own = [0, 9, 1 << 28].map(|offset| LogChunk::id_for("plan-b", offset).to_string());
+        assert!(own.is_sorted());
+        assert!(own.iter().all(|id| *id > LogChunk::before_all("plan-b") && *id < LogChunk::after_all("plan-b")));
+        assert!(LogChunk::id_for("plan-a", 1 << 28).to_string() < LogChunk::before_all("plan-b"));
+        assert!(LogChunk::id_for("plan-c", 0).to_string() > LogChunk::after_all("plan-b"));
+    }
 }

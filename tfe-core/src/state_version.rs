@@ -47,6 +47,9 @@ pub struct StateVersion {
     pub intermediate: bool,
     /// The state version that this one repeats.
     pub rolled_back_from: Option<Id<StateVersion>>,
+    /// Whether an older or equal serial, or another lineage, was meant; none for versions of before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forced: Option<bool>,
     /// What the state manages.
     pub resources: Vec<StateResource>,
 }
@@ -59,7 +62,7 @@ pub enum StateStatus {
     Pending,
     /// Whole.
     Finalized,
-    /// Given up before the content came.
+    /// Given up: before the content came, or since another state was current when it came. It never was the current one.
     Discarded,
 }
 

@@ -36,7 +36,8 @@ pub struct RunnerConfig {
     pub timeouts: Timeouts,
     /// How runs are kept apart from this machine and from each other.
     pub isolation: IsolationConfig,
-    /// How jobs come home when this runner dies; none where it is restarted together with the control plane.
+    /// What becomes of jobs when this runner dies; none where it is restarted together with the whole control plane, until which nobody
+    /// gives its jobs up.
     pub courier: Option<Courier>,
 }
 
@@ -47,7 +48,8 @@ pub struct Timeouts {
     pub plan: Duration,
     /// An apply, until it is interrupted.
     pub apply: Duration,
-    /// An engine that was interrupted, until it is killed: it finishes what it has begun and saves its state.
+    /// An engine that was interrupted, since it took too long or somebody asked for it, until it is killed: it finishes what it has begun
+    /// and saves its state.
     pub grace: Duration,
 }
 
@@ -71,8 +73,9 @@ impl Timeouts {
 pub struct Courier {
     /// The command.
     pub command: Vec<OsString>,
-    /// What it reads from its standard input, besides the job's id: how to reach the control plane.
-    pub letter: Letter,
+    /// What it reads from its standard input, besides the job's id: how to reach the control plane. None where there is no way: an apply is
+    /// interrupted all the same, and its state waits for the runner.
+    pub letter: Option<Letter>,
     /// How long a runner may be gone until it is given up: a restart takes less.
     pub patience: Duration,
 }

@@ -4,11 +4,12 @@ use std::{
     fs,
     io::{Read, Seek, SeekFrom},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
+use tfe_core::error::chain;
 use tokio::time::Instant;
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
     handle,
     job::Directive,
     mask::Masker,
-    retry::until_acknowledged,
+    retry::{until_acknowledged, until_acknowledged_or},
     supervisor::{
         STATE,
         instructions::Done,
@@ -36,6 +37,8 @@ const STATE_INTERVAL: Duration = Duration::from_secs(1);
 const LIFE_INTERVAL: Duration = Duration::from_millis(250);
 /// How long one question for a directive waits.
 const DIRECTIVE_WAIT: Duration = Duration::from_secs(10);
+/// How long a state that is not taken is still sent after the run was force-canceled: longer than a part of the system restarts.
+const FORCED_PATIENCE: Duration = Duration::from_secs(30);
 /// How much of the log is read at once.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -57,6 +60,19 @@ pub(crate) struct Follower {
     /// Base64 of the snapshots' key.
     pub(crate) spool_key: tfe_core::secret::Secret,
     last_state: Option<SystemTime>,
+    refused: Option<RefusedState>,
+    is_log_refused: bool,
+    /// When the run was force-canceled.
+    forced: Arc<OnceLock<Instant>>,
+    _directives: AbortOnDrop,
+}
+
+/// The newest state of a job, that the control plane will not take.
+pub(crate) struct RefusedState {
+    /// Why.
+    pub(crate) reason: String,
+    /// It, in clear.
+    pub(crate) state: Bytes,
 }
 
 /// The growing log file, masked, from where the control plane has it.
@@ -107,14 +123,25 @@ impl Follower {
         log: LogTail,
         spool_key: tfe_core::secret::Secret,
     ) -> Self {
-        Self { control, ticket, spool, log, spool_key, last_state: None }
+        let forced = Arc::new(OnceLock::new());
+        let directives = tokio::spawn(obey(control.clone(), ticket.clone(), spool.clone(), forced.clone()));
+        Self {
+            control,
+            ticket,
+            spool,
+            log,
+            spool_key,
+            last_state: None,
+            refused: None,
+            is_log_refused: false,
+            forced,
+            _directives: AbortOnDrop(directives),
+        }
     }
 
-    /// Follows until the end. The log and the last snapshot are acknowledged when this returns.
+    /// Follows until the end. The log and the last snapshot are acknowledged, or refused for good, when this returns.
     pub(crate) async fn follow(&mut self) -> Result<End, ControlError> {
         let (mut life, mut state, mut log) = (Instant::now(), Instant::now(), Instant::now());
-        let directives = tokio::spawn(obey(self.control.clone(), self.ticket.clone(), self.spool.clone()));
-        let _stop = AbortOnDrop(directives);
         let end = loop {
             if let Some(done) = handle::done(&self.spool) {
                 break End::Done(done);
@@ -152,11 +179,19 @@ impl Follower {
     /// Sends what is new of the log, and says whether anything was.
     async fn send_log(&mut self, is_end: bool) -> Result<bool, ControlError> {
         let text = Bytes::from(self.log.more(is_end));
-        if text.is_empty() {
+        if text.is_empty() || self.is_log_refused {
             return Ok(false);
         }
         let offset = self.log.sent;
-        until_acknowledged(|| self.control.append_log(&self.ticket, offset, text.clone())).await?;
+        match until_acknowledged(|| self.control.append_log(&self.ticket, offset, text.clone())).await {
+            // The run is worth more than the rest of its log.
+            Err(ControlError::Refused(reason)) => {
+                tracing::error!(job = %self.ticket.job, reason, "the log of a job is not taken any more; it ends there");
+                self.is_log_refused = true;
+                return Ok(false);
+            }
+            sent => sent?,
+        }
         self.log.sent += text.len() as u64;
         Ok(true)
     }
@@ -169,16 +204,45 @@ impl Follower {
         }
         let sealed = fs::read(&path).unwrap_or_default();
         if let Some(state) = snapshot::open(&self.spool_key, self.ticket.job.as_str(), &sealed) {
-            let state = Bytes::from(state);
-            until_acknowledged(|| self.control.save_state(&self.ticket, state.clone())).await?;
+            self.offer(state.into()).await?;
         }
         self.last_state = Some(changed);
         Ok(())
     }
+
+    /// Has a state stored. One that is refused is kept unless a later one is taken.
+    pub(crate) async fn offer(&mut self, state: Bytes) -> Result<(), ControlError> {
+        let save = || self.control.save_state(&self.ticket, state.clone());
+        let reason = match until_acknowledged_or(save, || self.is_forced()).await {
+            Ok(()) => {
+                self.refused = None;
+                return Ok(());
+            }
+            Err(ControlError::Refused(reason)) => reason,
+            Err(ControlError::Unavailable(source)) => {
+                format!("the run was force-canceled, and it was not taken until then: {}", chain(source.as_ref()))
+            }
+            Err(ControlError::Fenced) => return Err(ControlError::Fenced),
+        };
+        tracing::error!(job = %self.ticket.job, reason, "a state of an apply is not taken");
+        self.refused = Some(RefusedState { reason, state });
+        Ok(())
+    }
+
+    /// The newest state, if it is not taken. It is told once.
+    pub(crate) fn take_refused(&mut self) -> Option<RefusedState> {
+        self.refused.take()
+    }
+
+    /// Whether the run was force-canceled a while ago by a control plane that answers, so that it is the state that is in the way.
+    async fn is_forced(&self) -> bool {
+        let is_due = self.forced.get().is_some_and(|at| at.elapsed() >= FORCED_PATIENCE);
+        is_due && self.control.heartbeat(&self.ticket).await.is_ok()
+    }
 }
 
 /// Passes the control plane's wishes on to the supervisor, as files.
-async fn obey(control: Arc<dyn Control>, ticket: Ticket, spool: PathBuf) {
+async fn obey(control: Arc<dyn Control>, ticket: Ticket, spool: PathBuf, forced: Arc<OnceLock<Instant>>) {
     loop {
         let stop = match control.await_directive(&ticket, DIRECTIVE_WAIT).await {
             Ok(Directive::Continue) => continue,
@@ -194,6 +258,7 @@ async fn obey(control: Arc<dyn Control>, ticket: Ticket, spool: PathBuf) {
             tracing::error!(job = %ticket.job, %error, "a request to stop could not be passed on");
         }
         if stop == Stop::Kill {
+            let _ = forced.set(Instant::now());
             return;
         }
         // The request stands; only a stronger one matters now.

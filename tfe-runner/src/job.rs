@@ -185,6 +185,15 @@ pub struct RunnerInfo {
     pub question: Option<Question>,
 }
 
+impl Outcome {
+    /// Counts of changes.
+    pub const fn summary(&self) -> &Summary {
+        match self {
+            Self::Planned { summary } | Self::Applied { summary } | Self::Failed { summary, .. } | Self::Canceled { summary } => summary,
+        }
+    }
+}
+
 impl ArtifactKind {
     /// All kinds.
     pub const ALL: [Self; 6] =

@@ -23,6 +23,7 @@ pub mod isolation;
 pub mod job;
 mod lease;
 mod mask;
+mod masks;
 mod paths;
 mod plugins;
 mod prepare;

@@ -313,13 +313,14 @@ fn instructions(
 }
 
 fn orphanage(config: &RunnerConfig, courier: &Courier, assignment: &Assignment) -> Orphanage {
-    let letter = Letter { job: assignment.job.to_string(), ..courier.letter.clone() };
+    let letter = courier.letter.clone().map(|letter| Letter { job: assignment.job.to_string(), ..letter });
+    let command = if letter.is_some() { courier.command.clone() } else { Vec::new() };
     // A letter is strings and paths, which always become JSON.
-    let letter = serde_json::to_string(&letter).unwrap_or_default();
+    let letter = letter.and_then(|letter| serde_json::to_string(&letter).ok()).unwrap_or_default();
     Orphanage {
         runner_lock: std::path::absolute(config.spool_root.join(RUNNER_LOCK)).unwrap_or_else(|_| config.spool_root.join(RUNNER_LOCK)),
         patience_millis: u64::try_from(courier.patience.as_millis()).unwrap_or(u64::MAX),
-        courier: courier.command.clone(),
+        courier: command,
         letter: letter.into(),
     }
 }

@@ -1,12 +1,17 @@
 //! What a supervised job amounts to: its outcome, and the documents of a plan.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde_json::Value;
 use tfe_core::{
     plan::{self, ApplyProgress, Summary},
     run::Phase,
+    secret::Secret,
 };
 
 use crate::{
@@ -32,8 +37,8 @@ const MAX_INIT_BYTES: u64 = 1 << 20;
 const PLAN_AGAIN: &str = "Check what is really there, then plan again";
 
 /// What the log should say before it ends, beyond what the engine wrote.
-pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Result<()> {
-    let log = paths.log(phase);
+pub(crate) fn complete_log(paths: &Paths, assignment: &Assignment, done: &Done) -> io::Result<()> {
+    let log = paths.log(assignment.phase);
     let is_failed_init = |step: &StepEnd| step.name == StepName::Init && !step.is_good();
     if done.steps.iter().any(is_failed_init) {
         let init = artifacts::read(&paths.work, &paths.output(names::INIT_LOG), MAX_INIT_BYTES)?.unwrap_or_default();
@@ -42,15 +47,22 @@ pub(crate) fn complete_log(paths: &Paths, phase: Phase, done: &Done) -> io::Resu
     let excess = done.excess.map(|excess| excess.to_string());
     match excess.or_else(|| done.timed_out.map(|timed_out| timed_out.to_string())).as_ref().or(done.error.as_ref()) {
         Some(error) => append(&log, format!("\nError: {error}\n").as_bytes()),
+        // A run that was canceled has no error that could say it.
+        None if done.stopped && done.steps.iter().any(|step| step.signal.is_some()) && assignment.phase == Phase::Apply => {
+            let engine = assignment.spec.engine.program();
+            let left = left(&progress(paths), assignment, paths);
+            append(&log, format!("\nError: {engine} was killed; the state is as last saved{left}. {PLAN_AGAIN}\n").as_bytes())
+        }
         None => Ok(()),
     }
 }
 
-/// The outcome of a job, with the documents of a plan uploaded.
+/// The outcome of a job, with the documents of a plan uploaded, in which `secrets` are not shown.
 pub(crate) async fn outcome(
     control: &Arc<dyn Control>,
     ticket: &Ticket,
     assignment: &Assignment,
+    secrets: &[Secret],
     paths: &Paths,
     done: &Done,
 ) -> Result<Outcome, ControlError> {
@@ -88,14 +100,24 @@ pub(crate) async fn outcome(
                 .to_owned(),
         )),
         Phase::Apply => Ok(Outcome::Applied { summary: progress.summary() }),
-        Phase::Plan => match documents(assignment, paths) {
-            Ok((summary, documents)) => {
-                until_acknowledged(|| control.save_artifacts(ticket, &documents)).await?;
-                Ok(Outcome::Planned { summary })
-            }
+        Phase::Plan => match documents(assignment, secrets, paths) {
+            Ok((summary, documents)) => match until_acknowledged(|| control.save_artifacts(ticket, &documents)).await {
+                Err(ControlError::Refused(reason)) => Ok(failed(format!("the plan's documents cannot be stored: {reason}"))),
+                saved => saved.map(|()| Outcome::Planned { summary }),
+            },
             Err(error) => Ok(failed(format!("the plan's documents cannot be read: {error}; start a new run"))),
         },
     }
+}
+
+/// The outcome of an apply whose last state is not taken, and kept here instead.
+pub(crate) fn unsaved(outcome: &Outcome, reason: &str, runner: &str, kept: &Path) -> Outcome {
+    let message = format!(
+        "the state that this apply reached cannot be stored: {reason}. It is kept, sealed, on {runner} in {}. Before you apply again, \
+         have an operator open it (tfe-server open-state) and push it, since what is stored is older",
+        kept.display()
+    );
+    Outcome::Failed { message, summary: *outcome.summary() }
 }
 
 /// The outcome of an apply whose supervisor died.
@@ -127,13 +149,12 @@ fn progress(paths: &Paths) -> ApplyProgress {
     progress
 }
 
-fn documents(assignment: &Assignment, paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
+fn documents(assignment: &Assignment, secrets: &[Secret], paths: &Paths) -> io::Result<(Summary, Vec<(ArtifactKind, Bytes)>)> {
     let read = |path: PathBuf| artifacts::read(&paths.work, &path, MAX_DOCUMENT_BYTES)?.ok_or(io::Error::from(io::ErrorKind::NotFound));
     let (plan_file, shown) = (read(paths.made(names::PLAN))?, read(paths.output(names::PLAN_JSON))?);
     let schemas = read(paths.output(names::SCHEMAS))?;
     let (document, schemas_document): (Value, Value) = (serde_json::from_slice(&shown)?, serde_json::from_slice(&schemas)?);
-    let sensitive = assignment.spec.variables.iter().chain(&assignment.spec.environment).filter(|variable| variable.sensitive);
-    let secrets: Vec<&str> = sensitive.map(|variable| variable.value.expose()).collect();
+    let secrets: Vec<&str> = secrets.iter().map(Secret::expose).collect();
     let redacted = serde_json::to_vec(&plan::redacted(&document, &schemas_document, &secrets))?;
     let mut documents = vec![
         (ArtifactKind::PlanFile, plan_file.into()),

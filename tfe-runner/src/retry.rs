@@ -17,11 +17,27 @@ pub(crate) async fn until_acknowledged<T, F>(call: impl Fn() -> F) -> Result<T, 
 where
     F: Future<Output = Result<T, ControlError>>,
 {
-    let mut pause = FIRST_PAUSE;
+    until_acknowledged_or(call, || std::future::ready(false)).await
+}
+
+/// The same, but given up when `is_enough` says so after a call that was not answered.
+pub(crate) async fn until_acknowledged_or<T, F, G>(call: impl Fn() -> F, is_enough: impl Fn() -> G) -> Result<T, ControlError>
+where
+    F: Future<Output = Result<T, ControlError>>,
+    G: Future<Output = bool>,
+{
+    let (mut pause, mut is_told) = (FIRST_PAUSE, false);
     loop {
         match call().await {
             Err(ControlError::Unavailable(source)) => {
-                tracing::warn!(error = chain(source.as_ref()), "the control plane does not answer; trying again");
+                if is_enough().await {
+                    return Err(ControlError::Unavailable(source));
+                }
+                // Once: an outage may be long, and the log's disk small.
+                if !is_told {
+                    tracing::warn!(error = chain(source.as_ref()), "the control plane does not answer; trying again until it does");
+                }
+                is_told = true;
                 tokio::time::sleep(pause / 2 + jitter(pause / 2)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

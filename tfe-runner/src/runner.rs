@@ -25,17 +25,18 @@ use crate::{
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
     files::{lock, private_directory},
-    follow::{End, Follower, LogTail},
+    follow::{End, Follower, LogTail, RefusedState},
     handle::{self, Handle},
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
     lease::{Lease, Lost},
     mask::Masker,
+    masks,
     paths::Paths,
     plugins::Plugins,
     prepare::{self, PrepareError},
     recover, report,
     retry::until_acknowledged,
-    supervisor::{instructions::Instructions, orphan::RUNNER_LOCK},
+    supervisor::{instructions::Instructions, orphan::RUNNER_LOCK, snapshot},
     tools::{ToolError, Tools},
 };
 
@@ -56,6 +57,8 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the answer to a question for work may be away when this process ends: what it gives would be claimed, and nobody's.
 const CLAIM_GRACE: Duration = Duration::from_secs(2);
+/// How long to wait before a job that could not go on is taken up again: well within its lease.
+const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 /// How long jobs that have not begun may take to when this process ends: an apply that was claimed and never began could only be given
 /// up. Preparing takes a second, with an archive of a configuration from far away some more.
 const BEGIN_GRACE: Duration = Duration::from_secs(20);
@@ -97,6 +100,14 @@ enum Gone {
     Broken(String),
     /// This process ends; the next one takes the job up.
     Left,
+}
+
+/// What is left to do about a job that is not followed any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Nothing,
+    /// It is to be taken up again, since what it left is not home yet.
+    TakeUp,
 }
 
 impl Runner {
@@ -267,42 +278,64 @@ impl Shared {
     /// Does a claimed job.
     async fn work(&self, assignment: Assignment) {
         let paths = Paths::new(&self.config, &assignment.job, &assignment.run);
+        let held = (assignment.job.clone(), assignment.fencing_token);
+        let mut following = None;
+        let done = self.begin_and_follow(assignment, &paths, &mut following).await;
+        let next = self.conclude(&held, &paths, done).await;
+        // Taken up again as if from an earlier process, which is followed by one at a time.
+        drop(following);
+        if next == Next::TakeUp {
+            tokio::select! {
+                () = self.leaving.cancelled() => return,
+                () = self.adopt_later(&paths) => {}
+            }
+            self.holds().remove(&held);
+        }
+    }
+
+    /// Begins a claimed job and follows it. The lease ends with this, so that what comes after is not done as if the job went on.
+    async fn begin_and_follow(&self, assignment: Assignment, paths: &Paths, following: &mut Option<Flock<fs::File>>) -> Result<(), Gone> {
         let ticket = ticket(&assignment);
         let lease = Lease::keep(self.control.clone(), ticket.clone());
-        let mut following = None;
         let begin = async {
             let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
             let is_apply = assignment.phase == Phase::Apply;
             let handle = Handle { job: assignment.job.clone(), run: assignment.run.clone(), log_base: stored, is_apply };
-            handle.write(&paths.spool).map_err(|error| Gone::Broken(error.to_string()))?;
-            following = handle::follow(&paths.spool).await.map_err(broken)?;
-            match prepare::prepare(&self.config, (&self.tools, self.plugins.as_ref()), self.control.as_ref(), &ticket, &assignment, &paths)
+            handle.write(&paths.spool).and_then(|()| masks::keep(&paths.spool, &assignment)).map_err(broken)?;
+            *following = handle::follow(&paths.spool).await.map_err(broken)?;
+            match prepare::prepare(&self.config, (&self.tools, self.plugins.as_ref()), self.control.as_ref(), &ticket, &assignment, paths)
                 .await
             {
                 Ok(instructions) => Ok(Some((stored, instructions))),
                 Err(error) => self.refuse(&ticket, &assignment, stored, error).await.map(|()| None),
             }
         };
-        let done = async {
-            let Some((stored, instructions)) = lease.hold(begin).await? else { return Ok(()) };
-            // Not given up half-way: what then comes to life would be nobody's.
-            self.supervise(&instructions, &paths).await?;
-            self.unless_leaving(lease.hold(self.finish(&ticket, &assignment, &paths, stored, stored, Some(&instructions)))).await
-        };
-        let done = done.await;
-        self.conclude((assignment.job, assignment.fencing_token), &paths, done).await;
+        let Some((stored, instructions)) = lease.hold(begin).await? else { return Ok(()) };
+        // Not given up half-way: what then comes to life would be nobody's.
+        self.supervise(&instructions, paths).await?;
+        self.unless_leaving(lease.hold(self.finish(&ticket, &assignment, paths, stored, stored, Some(&instructions)))).await
     }
 
-    /// Takes up a job that an earlier process was following.
+    /// Takes up a job that an earlier process was following, or that could not go on here.
     async fn adopt(&self, handle: Handle) {
         let paths = Paths::new(&self.config, &handle.job, &handle.run);
+        while self.adopt_once(&handle, &paths).await == Next::TakeUp {
+            tokio::time::sleep(BROKEN_PAUSE).await;
+        }
+    }
+
+    async fn adopt_once(&self, handle: &Handle, paths: &Paths) -> Next {
+        let held = (handle.job.clone(), TAKEN_UP);
         let _following = match handle::follow(&paths.spool).await {
             Ok(Some(lock)) => lock,
             Ok(None) => {
-                self.holds().remove(&(handle.job, TAKEN_UP));
-                return;
+                self.holds().remove(&held);
+                return Next::Nothing;
             }
-            Err(error) => return tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed"),
+            Err(error) => {
+                tracing::error!(job = %handle.job, %error, "a job of an earlier process cannot be followed");
+                return Next::Nothing;
+            }
         };
         let done = async {
             let assignment = until_acknowledged(|| self.control.adopt(&self.info, &handle.job)).await?;
@@ -311,12 +344,20 @@ impl Shared {
             let lease = Lease::keep(self.control.clone(), ticket.clone());
             let finish = async {
                 let stored = until_acknowledged(|| self.control.log_length(&ticket)).await?;
-                self.finish(&ticket, &assignment, &paths, handle.log_base, stored, None).await
+                self.finish(&ticket, &assignment, paths, handle.log_base, stored, None).await
             };
             lease.hold(finish).await
         };
         let done = done.await;
-        self.conclude((handle.job, TAKEN_UP), &paths, done).await;
+        self.conclude(&held, paths, done).await
+    }
+
+    /// Tries again to bring home what a job left: what was in the way, such as a full disk, may pass.
+    async fn adopt_later(&self, paths: &Paths) {
+        tokio::time::sleep(BROKEN_PAUSE).await;
+        if let Some(handle) = Handle::read(&paths.spool) {
+            self.adopt(handle).await;
+        }
     }
 
     /// Follows a job unless this process ends, which must not wait for it.
@@ -337,8 +378,8 @@ impl Shared {
         stored: u64,
         instructions: Option<&Instructions>,
     ) -> Result<(), Gone> {
-        let secrets = assignment.spec.variables.iter().chain(&assignment.spec.environment);
-        let masker = Masker::new(secrets.filter(|variable| variable.sensitive).map(|variable| &variable.value));
+        let secrets = masks::kept(&paths.spool, assignment).unwrap_or_else(|| masks::of(assignment));
+        let masker = Masker::new(&secrets);
         let log = LogTail::new(paths.log(assignment.phase), masker, base, stored);
         let key = assignment.spool_key.clone();
         let mut follower = Follower::new(self.control.clone(), ticket.clone(), paths.spool.clone(), log, key);
@@ -346,9 +387,12 @@ impl Shared {
         let outcome = loop {
             match follower.follow().await? {
                 End::Done(done) => {
-                    report::complete_log(paths, assignment.phase, &done).map_err(broken)?;
+                    // The run's error says the same, so that a full disk does not keep it from ending.
+                    if let Err(error) = report::complete_log(paths, assignment, &done) {
+                        tracing::warn!(job = %ticket.job, %error, "the log of a job lacks its last words");
+                    }
                     follower.finish().await?;
-                    break report::outcome(&self.control, ticket, assignment, paths, &done).await?;
+                    break report::outcome(&self.control, ticket, assignment, &secrets, paths, &done).await?;
                 }
                 End::Lost => {
                     recover::end_engines(&paths.spool).await;
@@ -363,23 +407,49 @@ impl Shared {
                 }
             }
         };
+        let outcome = self.kept_aside(&mut follower, assignment, paths, outcome).await?;
         if matches!(outcome, Outcome::Planned { .. }) {
             fs::write(paths.planned(), []).map_err(broken)?;
         }
-        Ok(until_acknowledged(|| self.control.report(ticket, outcome.clone())).await?)
+        self.report(ticket, outcome).await
+    }
+
+    /// Keeps the last state of an apply where an operator finds it, if it is not taken; the outcome and the log then say where.
+    async fn kept_aside(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths, outcome: Outcome) -> Result<Outcome, Gone> {
+        let Some(RefusedState { reason, state }) = follower.take_refused() else { return Ok(outcome) };
+        let sealed = snapshot::seal(&assignment.spool_key, assignment.job.as_str(), &state).map_err(broken)?;
+        let kept = self.keep(&assignment.job, &sealed).map_err(broken)?;
+        tracing::error!(job = %assignment.job, run = %assignment.run, reason, kept = %kept.display(), "the last state of an apply is not taken; it is kept");
+        let outcome = report::unsaved(&outcome, &reason, &self.info.name, &kept);
+        if let Outcome::Failed { message, .. } = &outcome
+            && let Err(error) = prepare::append(&paths.log(assignment.phase), format!("\nError: {message}\n").as_bytes())
+        {
+            tracing::warn!(job = %assignment.job, %error, "the log of a job does not say where its state is kept");
+        }
+        follower.finish().await?;
+        Ok(outcome)
+    }
+
+    /// Reports an outcome. Where it is refused as it is, the run ends with the reason.
+    async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), Gone> {
+        match until_acknowledged(|| self.control.report(ticket, outcome.clone())).await {
+            Err(ControlError::Refused(reason)) => {
+                let message = format!("the outcome of this run was not taken: {reason}; its log says what it has done");
+                let failed = Outcome::Failed { message, summary: *outcome.summary() };
+                Ok(until_acknowledged(|| self.control.report(ticket, failed.clone())).await?)
+            }
+            reported => Ok(reported?),
+        }
     }
 
     /// Saves the state of an apply whose supervisor died.
     async fn recovered(&self, follower: &mut Follower, assignment: &Assignment, paths: &Paths) -> Result<Outcome, Gone> {
         let state = recover::newest_state(paths, assignment);
-        if let Some(state) = state.map(bytes::Bytes::from) {
-            match until_acknowledged(|| self.control.save_state(&follower.ticket, state.clone())).await {
-                // The state had not changed since the run began, or cannot be taken: the run's error must still arrive.
-                Ok(()) | Err(ControlError::Refused(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        // What is spooled may be older, and is then acknowledged and dropped.
         follower.finish().await?;
+        if let Some(state) = state {
+            follower.offer(state.into()).await?;
+        }
         Ok(report::orphaned(assignment, paths))
     }
 

@@ -11,7 +11,7 @@ use tfe_core::{
 use tfe_queue::{Coordination, Queue};
 use tfe_storage::{Blobs, Store, Vault};
 
-use crate::{health::Health, http::signed::Signer, metrics::Metrics, snapshots::Snapshots};
+use crate::{health::Health, http::signed::Signer, metrics::Metrics, service::waiting::Orders, snapshots::Snapshots};
 
 /// A cheap handle to the parts of the system.
 #[derive(Clone)]
@@ -38,6 +38,8 @@ pub struct Parts {
     pub health: Health,
     /// Figures for Prometheus.
     pub metrics: Metrics,
+    /// In which order long queues are worked off.
+    pub(crate) orders: Orders,
     /// Makes addresses that need no token.
     pub(crate) signer: Signer,
     /// Snapshots, if they are taken.

@@ -1,6 +1,9 @@
 //! Opening what an installation stands on: records, objects, vault, as the configuration says.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use object_store::ObjectStore;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -97,6 +100,11 @@ impl Backends {
     }
 }
 
+/// Where the records of a data directory are, if they are in it.
+pub fn embedded_records(directory: &Path) -> PathBuf {
+    directory.join("records.sqlite")
+}
+
 /// The secret that opens the installation's own keyring.
 pub fn key_source(configuration: &Configuration) -> KeySource {
     match &configuration.encryption_password {
@@ -144,7 +152,7 @@ fn root_secret(key: KeySource) -> Result<RootSecret, OpenError> {
 
 async fn sqlite(directory: &Path) -> Result<Arc<dyn Store>, OpenError> {
     private_directory(directory)?;
-    let records = directory.join("records.sqlite");
+    let records = embedded_records(directory);
     open_store(&format!("sqlite:{}", records.display()), KINDS).await.map_err(OpenError::Store)
 }
 

@@ -17,7 +17,7 @@ use crate::{
     http::signed::Signer,
     metrics::{MeasuredStore, MeasuredVault, Metrics},
     server::Server,
-    service::{self, control::LocalControl, setup},
+    service::{self, control::LocalControl, setup, waiting::Orders},
     snapshots::Snapshots,
     system::{SystemClock, SystemEntropy},
 };
@@ -193,6 +193,7 @@ impl ServerBuilder {
             entropy,
             health,
             metrics,
+            orders: Orders::default(),
             signer: Signer::new(&signing_key),
             snapshots: self.snapshots,
             settings: self.settings,

@@ -71,6 +71,11 @@ impl ApiError {
         Self::Internal(source.into())
     }
 
+    /// Whether the same may succeed when the system works again, or others are done.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Full(_) | Self::Busy)
+    }
+
     /// Whether nothing can have changed. When a part of the system did not answer that is not known.
     pub(crate) fn had_no_effect(&self) -> bool {
         !matches!(self, Self::Unavailable(_) | Self::Internal(_))

@@ -26,11 +26,13 @@ mod simulation;
 pub mod snapshots;
 mod system;
 pub mod tls;
+#[cfg(test)]
+mod trial;
 mod ui;
 pub mod watchdog;
 
 pub use app::{App, InitialAdmin, Parts, Settings};
-pub use backends::{Backends, OpenError};
+pub use backends::{Backends, OpenError, embedded_records};
 pub use brokers::Brokers;
 pub use builder::{BuildError, ServerBuilder};
 pub use error::ApiError;

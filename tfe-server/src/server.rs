@@ -54,6 +54,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long requests in progress may go on after the end was asked for: a long poll of a log and a little more.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(6);
+/// The same once another process serves, so that nobody waits for the end of this one: what the largest upload of the default
+/// [settings](crate::Settings), half a gigabyte, takes over a line of five megabits a second.
+const HANDED_OVER_DRAIN_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// How long connections that wait for a request may wait for one more after the end was asked for: its answer says that the connection
 /// closes. A connection that is closed without one can meet a request on its way, which some clients take for a failure.
@@ -105,38 +108,47 @@ impl Server {
         let app = self.app.clone();
         let render = async |State(app): State<App>| metrics::render(&app).await;
         let router = Router::new().route("/metrics", axum::routing::get(render)).with_state(app);
-        tokio::spawn(async move { accept(listener, None, router, &shutdown).await });
+        tokio::spawn(async move { accept(listener, None, router, &shutdown, || DRAIN_TIMEOUT).await });
     }
 
     /// Does the background work, reconciling and running jobs, until `shutdown`. Supervised engines go on after that
     /// and are taken up again by the next start.
     pub async fn work(self, shutdown: CancellationToken) {
         let _lock = self.lock;
-        let reconciler = tokio::spawn(reconcile::run(self.app.clone(), shutdown.clone()));
-        tokio::spawn(health::run(self.app.clone(), shutdown.clone()));
-        let node = tokio::spawn(service::nodes::run(self.app.clone(), shutdown.clone()));
-        tokio::spawn(collect::run(self.app.clone(), shutdown.clone()));
-        let keeper =
-            self.app.snapshots.clone().map(|snapshots| tokio::spawn(snapshots::run(self.app.clone(), snapshots, shutdown.clone())));
+        let (app, loops) = (&self.app, &self.app.health.loops);
+        loops.start("health", &shutdown, health::run(app.clone(), shutdown.clone()));
+        loops.start("collector", &shutdown, collect::run(app.clone(), shutdown.clone()));
+        // What these do at the end is waited for.
+        let mut last = vec![
+            loops.start(reconcile::LOOP, &shutdown, reconcile::run(app.clone(), shutdown.clone())),
+            loops.start(service::nodes::LOOP, &shutdown, service::nodes::run(app.clone(), shutdown.clone())),
+        ];
+        if let Some(snapshots) = app.snapshots.clone() {
+            last.push(loops.start("snapshots", &shutdown, snapshots::run(app.clone(), snapshots, shutdown.clone())));
+        }
         if let Some(runner) = self.runner {
-            runner.run(shutdown.clone(), shutdown.clone()).await;
+            let end = shutdown.clone();
+            let running = async move {
+                runner.run(end.clone(), end.clone()).await;
+                // One that has no place for its work has said so.
+                end.cancelled().await;
+            };
+            last.push(loops.start("runner", &shutdown, running));
         }
         shutdown.cancelled().await;
-        if let Some(keeper) = keeper {
-            let _ = keeper.await;
-        }
-        for (name, ended) in [("reconciler", reconciler.await), ("node", node.await)] {
-            if let Err(error) = ended {
-                tracing::error!(name, %error, "a background loop ended badly");
-            }
+        for ended in last {
+            // How each ended was told.
+            let _ = ended.await;
         }
     }
 
     /// Serves and works until `shutdown`, then lets requests in progress finish.
     pub async fn serve(self, listener: TcpListener, tls: Option<TlsAcceptor>, shutdown: CancellationToken) -> io::Result<()> {
         let router = self.router();
+        let health = self.app.health.clone();
         let work = tokio::spawn(self.work(shutdown.clone()));
-        accept(listener, tls, router, &shutdown).await;
+        let patience = || if health.is_handed_over() { HANDED_OVER_DRAIN_TIMEOUT } else { DRAIN_TIMEOUT };
+        accept(listener, tls, router, &shutdown, patience).await;
         work.await.map_err(io::Error::other)
     }
 }
@@ -152,7 +164,14 @@ fn all_routes() -> Routes {
     api::routes().and(ui::routes())
 }
 
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, shutdown: &CancellationToken) {
+/// Serves until `shutdown`, and then lets requests in progress finish, for so long at most as `patience` says at that time.
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    shutdown: &CancellationToken,
+    patience: impl Fn() -> Duration,
+) {
     let graceful = GracefulShutdown::new();
     let router = router.layer(middleware::from_fn_with_state(shutdown.clone(), closing));
     let begin = |stream: TcpStream, peer: SocketAddr| {
@@ -194,7 +213,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router,
     while graceful.count() > 0 && Instant::now() < deadline {
         tokio::time::sleep(LINGER_INTERVAL).await;
     }
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await;
+    let _ = tokio::time::timeout(patience(), graceful.shutdown()).await;
 }
 
 /// The connections that nobody has accepted yet; the socket is closed after the last.

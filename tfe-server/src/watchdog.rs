@@ -1,4 +1,4 @@
-//! Ends a process whose event loop hangs, so that whoever supervises it starts it again.
+//! Ends a process whose event loop hangs, or one of whose background loops broke, so that whoever supervises it starts it again.
 //!
 //! A thread of its own looks, since nothing on the event loop can. A database that is away is no reason: a restart would not
 //! bring it back, and what can be answered without it is.
@@ -41,16 +41,19 @@ struct Looks {
 }
 
 /// Watches the event loop that this is called on for as long as it lives. `beat` is called every second in which it turned and the
-/// parts were [asked](Health::is_fresh) lately, whatever they answered. When the loop hangs the process is aborted.
+/// parts were [asked](Health::is_fresh) lately, whatever they answered. When the loop hangs, or a loop of the background
+/// [broke](Health::broken_loop), the process is aborted.
 pub fn watch(health: Health, beat: impl Fn() + Send + 'static) {
-    watch_with(INTERVAL, move || health.is_fresh(), beat, abort);
+    let seen = health.clone();
+    watch_with(INTERVAL, move || health.is_fresh(), move || seen.broken_loop(), beat, abort);
 }
 
 fn watch_with(
     interval: Duration,
     is_fresh: impl Fn() -> bool + Send + 'static,
+    broken: impl Fn() -> Option<String> + Send + 'static,
     beat: impl Fn() + Send + 'static,
-    hung: impl FnOnce() + Send + 'static,
+    end: impl FnOnce(&str) + Send + 'static,
 ) {
     let turns = Arc::new(AtomicU64::new(0));
     let seen = Arc::downgrade(&turns);
@@ -66,10 +69,13 @@ fn watch_with(
             thread::sleep(interval);
             // The loop has ended in order, and its tasks with it.
             let Some(turns) = seen.upgrade().map(|turns| turns.load(Ordering::Relaxed)) else { return };
+            if let Some(reason) = broken() {
+                return end(&reason);
+            }
             match looks.look(turns) {
                 Sight::Turning if is_fresh() => beat(),
                 Sight::Turning | Sight::Stuck => {}
-                Sight::Hung => return hung(),
+                Sight::Hung => return end("the event loop hangs"),
             }
         }
     });
@@ -87,8 +93,8 @@ impl Looks {
     }
 }
 
-fn abort() {
-    tracing::error!("the event loop hangs; the process is ended so that it is started again");
+fn abort(reason: &str) {
+    tracing::error!(reason, "the process is ended so that it is started again");
     std::process::abort();
 }
 
@@ -117,10 +123,17 @@ mod tests {
     #[tokio::test]
     async fn a_blocked_event_loop_is_seen() {
         let (sender, hung) = mpsc::channel();
-        watch_with(TICK, || true, || {}, move || sender.send(()).unwrap());
+        watch_with(TICK, || true, || None, || {}, move |_| sender.send(()).unwrap());
         tokio::time::sleep(TICK).await;
         // Blocks this thread, which is the whole event loop.
         hung.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_broken_loop_of_the_background_ends_the_process() {
+        let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+        watch_with(TICK, || true, || Some("it broke".to_owned()), || {}, move |reason| sender.send(reason.to_owned()).unwrap());
+        assert_eq!(ended.recv().await.as_deref(), Some("it broke"));
     }
 
     #[tokio::test]
@@ -130,18 +143,20 @@ mod tests {
         watch_with(
             TICK,
             || true,
+            || None,
             move || {
                 let _ = fresh.send("fresh");
             },
-            || {},
+            |_| {},
         );
         watch_with(
             TICK,
             || false,
+            || None,
             move || {
                 let _ = silent.send("silent");
             },
-            || {},
+            |_| {},
         );
         for _ in 0..5 {
             assert_eq!(beats.recv().await, Some("fresh"));

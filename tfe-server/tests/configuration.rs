@@ -4,12 +4,12 @@ use std::{collections::BTreeSet, io, path::Path};
 
 use proptest::prelude::*;
 use tfe_core::secret::Secret;
-use tfe_server::configuration::{Configuration, Form, Mistakes, Mode, SETTINGS, Sources, default_file};
+use tfe_server::configuration::{Configuration, Form, Mistakes, Mode, RestoreChoice, SETTINGS, Sources, default_file};
 
 /// What a form cannot be.
 fn bad(form: &Form) -> Option<&'static str> {
     match form {
-        Form::Text | Form::Secret | Form::Path => None,
+        Form::Text | Form::Secret | Form::Path | Form::Place => None,
         Form::Switch => Some("yes please"),
         Form::Number(_) => Some("12 apples"),
         Form::Choice(_) => Some("nothing of that"),
@@ -108,12 +108,44 @@ fn no_secret_is_ever_shown() {
         "TFE_RABBITMQ_URL" => (name, "amqp://user:hunter2@host"),
         _ => (name, secret),
     });
-    let configuration = read(right).unwrap();
+    let place = ("TFE_BACKUP_URL", "s3://bucket/tfe?region=eu&secret_access_key=hunter2");
+    let configuration = read(right.chain([place])).unwrap();
     let shown = serde_json::to_string(configuration.shown()).unwrap();
     assert!(!format!("{configuration:?} {shown}").contains("hunter2"));
     assert!(shown.contains("(set)"));
+    assert!(shown.contains("s3://bucket/tfe?region=(set)&secret_access_key=(set)"), "{shown}");
     let broken = read_file("[database]\npassword = \"hunter2\" oops").unwrap_err();
     assert!(!broken.to_string().contains("hunter2") && broken.to_string().contains("line 2"), "{broken}");
+}
+
+#[test]
+fn a_bucket_of_snapshots_is_opened_by_secrets_of_its_own_or_by_its_url() {
+    let options = |settings: &[(&'static str, &'static str)]| {
+        let with_password = settings.iter().copied().chain([("TFE_BACKUP_PASSWORD", "password")]);
+        let objects = read(with_password).unwrap().snapshots.objects.unwrap();
+        assert!(!objects.url.contains('?'), "{}", objects.url);
+        objects.options.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect::<Vec<_>>().join(" ")
+    };
+    let azure = [("TFE_BACKUP_URL", "az://container/tfe?account_name=us%2Bthem+you"), ("TFE_BACKUP_AZURE_ACCOUNT_KEY", "key")];
+    assert_eq!(options(&azure), "account_name=us+them+you account_key=key");
+    assert_eq!(options(&[("TFE_BACKUP_URL", "gs://bucket"), ("TFE_BACKUP_GOOGLE_CREDENTIALS", "{}")]), "service_account_key={}");
+    let s3 = [("TFE_BACKUP_S3_ACCESS_KEY_ID", "own"), ("TFE_BACKUP_S3_SECRET_ACCESS_KEY", "own")];
+    let settings: Vec<_> = [("TFE_BACKUP_URL", "s3://snapshots?region=us")].into_iter().chain(s3).chain(EXTERNAL).collect();
+    let found = options(&settings);
+    assert!(found.contains("region=us access_key_id=own secret_access_key=own") && !found.contains("eu-west-1"), "{found}");
+}
+
+#[test]
+fn a_restore_can_be_required_of_a_place_for_snapshots_only() {
+    const PLACE: (&str, &str) = ("TFE_BACKUP_URL", "/mnt/backup");
+    let choice = |text: &'static str| read([("TFE_BACKUP_RESTORE_ON_BOOT", text), PLACE, ("TFE_BACKUP_PASSWORD", "password")]);
+    for (text, wanted) in [("true", RestoreChoice::Newest), ("false", RestoreChoice::Never), ("required", RestoreChoice::Required)] {
+        assert_eq!(choice(text).unwrap().snapshots.restore_on_boot, wanted);
+    }
+    let file = "[snapshots]\nurl = \"/mnt/backup\"\npassword = \"password\"\nrestore_on_boot = false\n";
+    assert_eq!(read_file(file).unwrap().snapshots.restore_on_boot, RestoreChoice::Never);
+    let Mistakes(mistakes) = read([("TFE_BACKUP_RESTORE_ON_BOOT", "required")]).unwrap_err();
+    assert_eq!(mistakes[0].setting, "snapshots.url");
 }
 
 #[test]

@@ -26,7 +26,7 @@ pub const LEASE_SECONDS: i64 = 6;
 /// How long after its lease a lost apply may still come back with its state before it is given up, in seconds. What runs
 /// terraform goes on when its worker or the network dies, and a workspace that is freed too early is applied twice.
 pub const APPLY_GRACE_SECONDS: i64 = 60;
-/// How often a plan is started again after its runner was lost.
+/// How often a plan is started at most, when its runner is lost each time.
 pub const MAX_PLAN_ATTEMPTS: u32 = 3;
 
 /// One phase of a run, to be done by a runner.

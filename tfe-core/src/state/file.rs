@@ -12,6 +12,8 @@ use crate::error::Invalid;
 
 /// The only format that is read.
 const FORMAT_VERSION: u64 = 4;
+/// Most outputs that are stored. A snapshot replaces those of the one before in one commit, which has at most 10,000 writes.
+pub const MAX_OUTPUTS: usize = 4_500;
 
 /// What we need to know of a state file. Attributes of resources are skipped, not kept: they are most of the file,
 /// and secret.
@@ -74,6 +76,23 @@ impl StateFile {
         serde_json::from_reader(content).map_err(|error| unreadable(&error)).and_then(Self::checked)
     }
 
+    /// Whether what is kept of the state can be stored. It is one all the same: an engine works with more than a database does.
+    pub fn require_storable(&self) -> Result<(), Invalid> {
+        if self.outputs.len() > MAX_OUTPUTS {
+            let detail = format!("the state has {} outputs, and at most {MAX_OUTPUTS} are stored; put some together", self.outputs.len());
+            return Err(Invalid::attribute("state", detail));
+        }
+        let own = [&self.terraform_version, &self.lineage];
+        let of_resources = self.resources.iter().flat_map(|resource| [&resource.address, &resource.name, &resource.provider]);
+        let of_outputs = self.outputs.iter().map(|output| &output.name);
+        let has_nul = own.into_iter().chain(of_resources).chain(of_outputs).any(|text| text.contains('\0'));
+        if has_nul || self.outputs.iter().any(|output| names_nul(&output.detailed_type)) {
+            let detail = "a name, or a key of an output, holds a NUL character, which cannot be stored; choose another one";
+            return Err(Invalid::attribute("state", detail));
+        }
+        Ok(())
+    }
+
     fn checked(raw: RawState) -> Result<Self, Invalid> {
         if raw.version != FORMAT_VERSION {
             let detail = format!("the state has format version {}; write it with a terraform version from 0.12 on", raw.version);
@@ -113,6 +132,16 @@ impl Output {
             detailed_type: output.get("type").cloned().unwrap_or(Value::Null),
             sensitive: output.as_object()?.get("sensitive").and_then(Value::as_bool).unwrap_or(false),
         })
+    }
+}
+
+/// Whether a type has a NUL character, in the names of attributes too.
+fn names_nul(detailed_type: &Value) -> bool {
+    match detailed_type {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(names_nul),
+        Value::Object(entries) => entries.iter().any(|(name, of)| name.contains('\0') || names_nul(of)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
@@ -243,6 +272,20 @@ mod tests {
             assert_eq!(error.pointer, "/data/attributes/state");
             assert!(!error.detail.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn what_no_database_takes_is_a_state_and_cannot_be_stored() {
+        let with = |outputs: Value| {
+            StateFile::parse(json!({ "version": 4, "serial": 1, "outputs": outputs, "resources": [] }).to_string().as_bytes()).unwrap()
+        };
+        let many = |count: usize| with((0..count).map(|number| (format!("o{number}"), json!({ "value": 1, "type": "number" }))).collect());
+        assert!(many(MAX_OUTPUTS).require_storable().is_ok());
+        assert!(many(MAX_OUTPUTS + 1).require_storable().unwrap_err().detail.contains("4501 outputs"));
+        let keyed = json!({ "o": { "value": { "a\0b": 1 }, "type": ["object", { "a\0b": "number" }] } });
+        assert!(with(keyed).require_storable().unwrap_err().detail.contains("NUL"));
+        // A value is sealed, and then holds anything.
+        assert!(with(json!({ "o": { "value": "a\0b", "type": "string" } })).require_storable().is_ok());
     }
 
     #[test]

@@ -6,6 +6,6 @@ mod file;
 mod upload;
 
 pub use self::{
-    file::{Output, Resource, StateFile, rolled_back},
+    file::{MAX_OUTPUTS, Output, Resource, StateFile, rolled_back},
     upload::{Accepted, Current, StateConflict, Upload, check_content, check_upload, md5_hex},
 };

@@ -81,6 +81,7 @@ pub fn check_content<'f>(upload: &Upload, md5: &str, file: &'f Result<StateFile,
         return Err(Invalid::attribute("md5", "The MD5 parameter passed does not match the MD5 of the provided state"));
     }
     let file = file.as_ref().map_err(Clone::clone)?;
+    file.require_storable()?;
     match &upload.lineage {
         Some(lineage) if *lineage != file.lineage => {
             Err(Invalid::attribute("lineage", "The lineage parameter passed does not match the lineage of the provided state"))

@@ -29,6 +29,8 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_DOCUMENT_BYTES: usize = 64 << 20;
 /// Largest state, as servers take it.
 const MAX_STATE_BYTES: usize = 512 << 20;
+/// What a seal adds to one: a nonce and a tag.
+const MAX_SEAL_BYTES: usize = 1024;
 
 /// The servers of an installation, as a worker reaches them.
 pub struct HttpControl {
@@ -129,6 +131,7 @@ impl Call<'_> {
             status if status.is_success() => Ok(answer),
             status if status.as_u16() == wire::FENCED => Err(ControlError::Fenced),
             status if status.as_u16() == wire::REFUSED => Err(ControlError::Refused(text(answer).await)),
+            StatusCode::PAYLOAD_TOO_LARGE => Err(ControlError::Refused("it is larger than a server takes".to_owned())),
             StatusCode::UNAUTHORIZED => Err(ControlError::Unavailable("the server does not know the token of this worker".into())),
             status => {
                 control.give_up_on(server);
@@ -173,6 +176,7 @@ impl Control for HttpControl {
     }
 
     async fn bring_late_state(&self, job: &Id<Job>, sealed: Bytes) -> Result<(), ControlError> {
+        require_size(&sealed, MAX_STATE_BYTES + MAX_SEAL_BYTES)?;
         self.own(Method::PUT, &format!("jobs/{job}/late-state")).body(sealed).upload().await
     }
 
@@ -216,6 +220,7 @@ impl Control for HttpControl {
     }
 
     async fn save_state(&self, ticket: &Ticket, content: Bytes) -> Result<(), ControlError> {
+        require_size(&content, MAX_STATE_BYTES)?;
         self.about(ticket, Method::PUT, "state").body(content).upload().await
     }
 
@@ -248,6 +253,14 @@ fn checked(server: &str) -> Result<String, HttpControlError> {
         _ => return Err(HttpControlError::Address(server.to_owned())),
     }
     Ok(server.trim_end_matches('/').to_owned())
+}
+
+/// Refuses what servers do not take before it is sent: they hang up on it, which looks as if they were gone.
+fn require_size(content: &Bytes, limit: usize) -> Result<(), ControlError> {
+    if content.len() <= limit {
+        return Ok(());
+    }
+    Err(ControlError::Refused(format!("it has {} bytes, and servers take at most {limit}", content.len())))
 }
 
 fn millis(wait: Duration) -> u64 {
@@ -299,6 +312,24 @@ mod tests {
         for wrong in ["tfe.example.com", "ftp://tfe.example.com", ""] {
             assert!(matches!(checked(wrong), Err(HttpControlError::Address(_))), "{wrong}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused_and_not_sent_again() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _ = socket.read(&mut [0; 4096]).await.unwrap();
+            socket.write_all(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await.unwrap();
+        });
+        let control = HttpControl::new(&[url], Secret::from("token".to_owned()), &[]).unwrap();
+        let ticket = Ticket { job: Id::from("job-1"), fencing_token: 1, run_token: Secret::from("run".to_owned()) };
+        let answer = control.save_state(&ticket, Bytes::from_static(b"{}")).await;
+        assert!(matches!(answer, Err(ControlError::Refused(_))), "{answer:?}");
+        assert!(matches!(require_size(&Bytes::from_static(b"12345"), 4), Err(ControlError::Refused(_))));
     }
 
     #[test]

@@ -1,21 +1,26 @@
 //! What is done about a job that is over here: its directories go, and what it made and nobody has acknowledged does not.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tfe_core::{id::Id, job::Job};
 use tokio::time::Instant;
 
-use super::{Attempt, Gone, Shared};
+use super::{Attempt, Gone, Next, Shared};
 use crate::{
     control::ControlError,
-    files::{private_directory, remove_tree},
+    files::{private_directory, remove_tree, write_durably},
     handle::{self, Handle},
     isolation::of_run,
     paths::Paths,
     recover,
     retry::until_acknowledged,
     supervisor::{
-        STATE,
+        LOCK, STATE,
         requests::{self, Stop},
     },
 };
@@ -30,30 +35,27 @@ const SUPERVISOR_GRACE: Duration = Duration::from_secs(30);
 const LIFE_INTERVAL: Duration = Duration::from_millis(10);
 /// Where states are kept that nobody takes any more, sealed, in the spool directory.
 const KEPT: &str = "kept";
-/// How long to wait before a job that could not go on is tried again: well within its lease.
-const BROKEN_PAUSE: Duration = Duration::from_secs(5);
 
 impl Shared {
-    /// Cleans up after a job.
-    pub(super) async fn conclude(&self, held: (Id<Job>, Attempt), paths: &Paths, done: Result<(), Gone>) {
+    /// Cleans up after a job, while it is still locked against others who would follow it. Says what is left to do once it is not.
+    pub(super) async fn conclude(&self, held: &(Id<Job>, Attempt), paths: &Paths, done: Result<(), Gone>) -> Next {
         let job = &held.0;
         let (is_done, is_broken) = (done.is_ok(), matches!(done, Err(Gone::Broken(_))));
         match done {
             Ok(()) => {}
-            Err(Gone::Left) => return,
+            Err(Gone::Left) => return Next::Nothing,
             Err(Gone::Fenced) => {
                 tracing::warn!(%job, "another runner has the job, or it is over; what is left of it here is ended");
                 self.surrender(job, paths).await;
             }
             Err(Gone::Broken(reason)) => {
                 tracing::error!(%job, reason, "a job cannot go on here");
-                // A snapshot that was not acknowledged may be the only record of what an apply made.
-                if paths.spool.join(STATE).exists() {
-                    return tokio::select! {
-                        () = self.leaving.cancelled() => {}
-                        () = self.adopt_later(paths) => {}
-                    };
+                // What an apply has made may have no other record than what it leaves here.
+                if Handle::read(&paths.spool).is_some_and(|handle| handle.is_apply) && paths.spool.join(LOCK).exists() {
+                    return Next::TakeUp;
                 }
+                // A plan is made again elsewhere, and not beside this one.
+                end(&paths.spool).await;
             }
         }
         // What it still writes would keep the directory from going, or its last snapshot from being kept.
@@ -65,11 +67,12 @@ impl Shared {
         if is_broken {
             self.broken().insert(job.clone());
         }
-        self.holds().remove(&held);
+        self.holds().remove(held);
         if is_done {
             self.keep_plugins(paths).await;
         }
         self.remove_if_over(&paths.work).await;
+        Next::Nothing
     }
 
     /// Keeps what the run downloaded, for others. Nobody waits for it, and without it they download that again.
@@ -88,9 +91,7 @@ impl Shared {
             let _ = requests::make(&paths.spool, Stop::Interrupt);
             is_released(&paths.spool, SURRENDER_GRACE).await;
         }
-        let _ = requests::make(&paths.spool, Stop::Kill);
-        recover::kill_engines(&paths.spool);
-        is_released(&paths.spool, SUPERVISOR_GRACE).await;
+        end(&paths.spool).await;
         let Ok(sealed) = fs::read(paths.spool.join(STATE)).map(bytes::Bytes::from) else { return };
         match until_acknowledged(|| self.control.bring_late_state(job, sealed.clone())).await {
             Ok(()) => tracing::info!(%job, "the last state of an apply that was given up is saved"),
@@ -104,12 +105,13 @@ impl Shared {
         }
     }
 
-    /// Tries again to bring home what a job left: what was in the way, such as a full disk, may pass.
-    async fn adopt_later(&self, paths: &Paths) {
-        tokio::time::sleep(BROKEN_PAUSE).await;
-        if let Some(handle) = Handle::read(&paths.spool) {
-            Box::pin(self.adopt(handle)).await;
-        }
+    /// Keeps a sealed state for whoever looks for it, and says where.
+    pub(super) fn keep(&self, job: &Id<Job>, sealed: &[u8]) -> io::Result<PathBuf> {
+        let kept = self.config.spool_root.join(KEPT).join(job.as_str());
+        private_directory(&kept)?;
+        let kept = kept.join(STATE);
+        write_durably(&kept, sealed)?;
+        Ok(std::path::absolute(&kept).unwrap_or(kept))
     }
 
     pub(super) async fn remove_if_over(&self, work: &Path) {
@@ -135,6 +137,13 @@ pub(super) async fn sweep(shared: Arc<Shared>) {
         }
         tokio::time::sleep(SWEEP_INTERVAL).await;
     }
+}
+
+/// Ends what still runs of a job, at once.
+async fn end(spool: &Path) {
+    let _ = requests::make(spool, Stop::Kill);
+    recover::kill_engines(spool);
+    is_released(spool, SUPERVISOR_GRACE).await;
 }
 
 /// Waits until nobody supervises the job any more, and says whether that is so.

@@ -61,7 +61,7 @@ pub(crate) struct Orphanage {
     pub(crate) runner_lock: PathBuf,
     /// How long the runner may be gone, in milliseconds.
     pub(crate) patience_millis: u64,
-    /// The command of the courier.
+    /// The command of the courier; empty for none.
     pub(crate) courier: Vec<OsString>,
     /// What the courier reads from its standard input.
     #[serde(with = "exposed")]

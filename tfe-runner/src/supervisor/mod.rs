@@ -18,7 +18,11 @@ mod stages;
 pub(crate) mod timeout;
 pub(crate) mod watch;
 
-use std::{ffi::OsString, io, io::Read, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Read, Write},
+    process::ExitCode,
+};
 
 use nix::{
     sys::{
@@ -46,11 +50,14 @@ pub fn main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
     ended.unwrap_or_else(|| supervise().map(|()| ExitCode::SUCCESS)).unwrap_or_else(|error| report(&error))
 }
 
-/// Standard error is a file: of a supervisor one in the job's directory, of a launcher the log of the run.
-#[expect(clippy::print_stderr, reason = "a process of its own, with a file as its standard error")]
 fn report(error: &io::Error) -> ExitCode {
-    eprintln!("Error: {error}");
+    tell(&format!("Error: {error}"));
     ExitCode::FAILURE
+}
+
+/// Standard error is a file: of a supervisor one in the job's directory, of a launcher the log of the run. The disk may be full.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn supervise() -> io::Result<()> {

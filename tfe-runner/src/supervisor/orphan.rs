@@ -2,11 +2,12 @@
 //!
 //! A runner that is restarted takes up its jobs again, so for a moment nothing is done. After that a plan is worthless,
 //! since it is made again elsewhere. An apply is not: it is interrupted, which lets it save what it has, and a courier
-//! brings home what came of it. The courier does what the runner would have done, for this one job.
+//! brings home what came of it, where one can be sent. The courier does what the runner would have done, for this one job.
 
 use std::{
-    fs, io,
-    io::Write,
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -16,6 +17,7 @@ use std::{
 use super::{
     instructions::{Instructions, Orphanage},
     requests::{self, Stop},
+    tell,
 };
 use crate::files::is_locked;
 
@@ -23,6 +25,10 @@ use crate::files::is_locked;
 pub(crate) const RUNNER_LOCK: &str = "runner.lock";
 /// The mark of a job whose runner is gone.
 const MARK: &str = "orphaned";
+/// What couriers say, beside the directories of jobs: an operator looks there for a state that could not be brought home.
+const COURIER_LOG: &str = "courier.log";
+/// A longer log is put aside for a new one, in place of the one before. A courier tells of each call once.
+const MAX_LOG_BYTES: u64 = 1 << 20;
 /// How often the runner's lock is looked at.
 const INTERVAL: Duration = Duration::from_millis(250);
 
@@ -42,8 +48,11 @@ pub(crate) fn watch(instructions: &Instructions) -> Option<thread::JoinHandle<()
         let stop = if is_apply { Stop::Interrupt } else { Stop::Kill };
         // Should marking fail, the disk is full; the courier finds out what can still be done.
         let _ = fs::write(spool.join(MARK), []).and_then(|()| requests::make(&spool, stop));
-        if is_apply {
-            let _ = send_courier(&orphanage);
+        if is_apply
+            && !orphanage.courier.is_empty()
+            && let Err(error) = send_courier(&orphanage, &spool)
+        {
+            tell(&format!("a courier cannot be sent: {error}"));
         }
     }))
 }
@@ -64,14 +73,24 @@ fn until_orphaned(orphanage: &Orphanage, spool: &Path) -> bool {
 }
 
 /// Starts a courier and hands it what it needs over a pipe.
-fn send_courier(orphanage: &Orphanage) -> io::Result<()> {
+fn send_courier(orphanage: &Orphanage, spool: &Path) -> io::Result<()> {
     let (program, arguments) = orphanage.courier.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);
-    command.args(arguments).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // It goes on its way without words where there is no room for them. A pipe would end it together with this process.
+    let words = courier_log(spool).map_or_else(|_| Stdio::null(), Stdio::from);
+    command.args(arguments).current_dir("/").stdin(Stdio::piped()).stdout(Stdio::null()).stderr(words);
     let mut child = command.spawn()?;
     let mut input = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
     input.write_all(orphanage.letter.expose().as_bytes())?;
     drop(input);
     // The supervisor stays until its courier is done, so that no zombie does.
     child.wait().map(drop)
+}
+
+fn courier_log(spool: &Path) -> io::Result<File> {
+    let path = spool.with_file_name(COURIER_LOG);
+    if fs::metadata(&path).is_ok_and(|log| log.len() > MAX_LOG_BYTES) {
+        fs::rename(&path, path.with_extension("log.old"))?;
+    }
+    File::options().append(true).create(true).mode(0o600).open(path)
 }

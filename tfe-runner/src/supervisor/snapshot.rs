@@ -80,8 +80,10 @@ impl Snapshots {
         if self.is_written {
             return Ok(());
         }
-        write_durably(&self.target, &seal(&self.key, &self.context, &self.last)?)?;
-        (self.is_written, self.written_at) = (true, Some(Instant::now()));
+        // One that fails costs as much, and is tried again no sooner than the next would be written.
+        self.written_at = Some(Instant::now());
+        write_durably(&self.target, &sealed(&self.key, &self.context, &self.last)?)?;
+        self.is_written = true;
         Ok(())
     }
 }
@@ -91,8 +93,13 @@ pub(crate) fn is_whole(content: &[u8]) -> bool {
     content.starts_with(b"{") && content.trim_ascii_end().ends_with(b"}") && StateFile::parse(content).is_ok()
 }
 
+/// A content as [`open`] opens it.
+pub(crate) fn seal(key: &Secret, context: &str, content: &[u8]) -> io::Result<Vec<u8>> {
+    sealed(&decode_key(key).ok_or(io::ErrorKind::InvalidInput)?, context, content)
+}
+
 /// The nonce and the sealed content.
-fn seal(key: &Key, context: &str, content: &[u8]) -> io::Result<Vec<u8>> {
+fn sealed(key: &Key, context: &str, content: &[u8]) -> io::Result<Vec<u8>> {
     let mut nonce = [0; NONCE_LENGTH];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let mut sealed = content.to_vec();

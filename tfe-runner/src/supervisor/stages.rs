@@ -3,11 +3,11 @@
 use std::{
     fs,
     fs::File,
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
-    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
+    sync::mpsc::{self, Receiver, Sender},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -18,7 +18,8 @@ use super::{
     orphan,
     requests::{self, Stop},
     snapshot::Snapshots,
-    timeout::Countdown,
+    tell,
+    timeout::{Countdown, Stage},
     watch::Watch,
 };
 use crate::{
@@ -29,6 +30,9 @@ use crate::{
 
 /// How often requests are looked for: a person does not notice it, and it costs nothing.
 const TICK: Duration = Duration::from_millis(25);
+/// How long the last snapshot and the mark of the end are tried to be written: what fills a disk for a moment is gone by then, and
+/// whoever waits for the end waits longer. After it this process ends without a mark, and the runner looks for the state itself.
+const WRITE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Largest description of a backend: it has a few lines.
 const MAX_BACKEND_BYTES: u64 = 1 << 20;
@@ -43,6 +47,10 @@ pub(crate) struct Supervision<'i> {
     events: Receiver<Event>,
     sender: Sender<Event>,
     running: Vec<StepName>,
+    /// Whether the processes at work are noted.
+    is_recorded: bool,
+    /// Whether it was told that something could not be written: once, since the disk is likely full.
+    is_troubled: bool,
     stop: Option<Stop>,
     done: Done,
 }
@@ -64,8 +72,22 @@ impl<'i> Supervision<'i> {
         }
         let watch = Watch::new(instructions.limits, &instructions.work);
         let countdown = Countdown::begin(instructions.timeout);
-        let (running, done) = (Vec::new(), Done::default());
-        Ok(Self { instructions, execution: None, snapshots, watch, countdown, events, sender, running, stop: None, done })
+        let (running, done, is_recorded, is_troubled) = (Vec::new(), Done::default(), true, false);
+        let stop = None;
+        Ok(Self {
+            instructions,
+            execution: None,
+            snapshots,
+            watch,
+            countdown,
+            events,
+            sender,
+            running,
+            is_recorded,
+            is_troubled,
+            stop,
+            done,
+        })
     }
 
     /// Does all stages, and leaves the mark of the end whatever happened.
@@ -81,12 +103,11 @@ impl<'i> Supervision<'i> {
                 break;
             }
         }
-        // What still runs, after an error, is interrupted and not awaited.
-        if let Some(execution) = self.execution.take().filter(|_| self.running.is_empty()) {
+        if let Some(execution) = self.execution.take() {
             execution.close();
         }
         if let Some(snapshots) = &mut self.snapshots {
-            snapshots.finish()?;
+            patiently(|| snapshots.finish())?;
         }
         // What was done in the last moment is done.
         let is_whole = self.done.steps.len() == self.instructions.stages.iter().flatten().count();
@@ -97,7 +118,8 @@ impl<'i> Supervision<'i> {
             self.done.excess = self.watch.disk_full();
         }
         self.done.usage = self.watch.usage();
-        write_durably(&self.instructions.spool.join(DONE), &serde_json::to_vec(&self.done)?)
+        let done = serde_json::to_vec(&self.done)?;
+        patiently(|| write_durably(&self.instructions.spool.join(DONE), &done))
     }
 
     /// Makes the place for all steps. Why it cannot be made stands where the first of them writes.
@@ -109,22 +131,14 @@ impl<'i> Supervision<'i> {
     }
 
     fn stage(&mut self, stage: &[Step]) -> io::Result<()> {
-        for step in stage {
-            self.start(step)?;
+        let started = stage.iter().try_for_each(|step| self.start(step));
+        if started.is_err()
+            && let Some(execution) = &mut self.execution
+        {
+            execution.interrupt();
         }
-        self.record_engines()?;
-        while !self.running.is_empty() {
-            match self.events.recv_timeout(TICK) {
-                Ok(event) => self.take(event)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("the watching threads are gone")),
-            }
-            if let Some(snapshots) = &mut self.snapshots {
-                snapshots.write_if_due()?;
-            }
-            self.obey();
-            self.hold();
-        }
+        self.follow();
+        started?;
         self.execution.as_mut().map_or(Ok(()), |execution| execution.clean())?;
         if stage.iter().any(|step| step.name == StepName::Init) && self.done.steps.iter().all(StepEnd::is_good) {
             check_backend(self.instructions)?;
@@ -132,8 +146,23 @@ impl<'i> Supervision<'i> {
         Ok(())
     }
 
-    /// Takes an event and those that came with it: a rewritten state is many changes and one look.
-    fn take(&mut self, first: Event) -> io::Result<()> {
+    /// Stays with the steps that run until all have ended, whatever fails here: an engine that nobody awaits makes things that no
+    /// state says.
+    fn follow(&mut self) {
+        self.is_recorded = false;
+        let mut has_changed = false;
+        while !self.running.is_empty() {
+            let written = self.write(has_changed);
+            self.heed(written);
+            // This process holds a sender too, so nothing but silence is an error.
+            has_changed = self.events.recv_timeout(TICK).is_ok_and(|event| self.take(event));
+            self.obey();
+            self.hold();
+        }
+    }
+
+    /// Takes an event and those that came with it, and says whether the state has changed: a rewritten one is many changes and one look.
+    fn take(&mut self, first: Event) -> bool {
         let mut has_changed = false;
         for event in std::iter::once(first).chain(self.events.try_iter().collect::<Vec<_>>()) {
             match event {
@@ -141,9 +170,25 @@ impl<'i> Supervision<'i> {
                 Event::StateChanged => has_changed = true,
             }
         }
-        match &mut self.snapshots {
+        has_changed
+    }
+
+    /// Writes what is due. What could not be written is due again.
+    fn write(&mut self, has_changed: bool) -> io::Result<()> {
+        let recorded = if self.is_recorded { Ok(()) } else { self.record_engines() };
+        self.is_recorded = recorded.is_ok();
+        let kept = match &mut self.snapshots {
             Some(snapshots) if has_changed => snapshots.look(),
-            _ => Ok(()),
+            Some(snapshots) => snapshots.write_if_due(),
+            None => Ok(()),
+        };
+        recorded.and(kept)
+    }
+
+    fn heed(&mut self, written: io::Result<()>) {
+        if let Some(error) = written.err().filter(|_| !self.is_troubled) {
+            self.is_troubled = true;
+            tell(&format!("nothing can be written in {} for now: {error}", self.instructions.spool.display()));
         }
     }
 
@@ -173,19 +218,31 @@ impl<'i> Supervision<'i> {
     /// Passes a new request on, or that time is up: an interrupt to the engine alone, which then stops its own children; an
     /// end to all. No engine is interrupted twice, since that makes it give up its state.
     fn obey(&mut self) {
-        let (asked, over) = (requests::made(&self.instructions.spool), self.countdown.look());
-        let wanted = asked.max(over.map(|(stop, _)| stop));
+        let asked = self.countdown.obey(requests::made(&self.instructions.spool));
+        let over = self.countdown.look();
+        let wanted = asked.map(|(stop, _)| stop).max(over.map(|(stop, _)| stop));
         if wanted <= self.stop {
             return;
         }
-        if asked.is_none() {
-            self.done.timed_out = over.map(|(_, timed_out)| timed_out);
+        match asked {
+            Some((stop, stage)) if Some(stop) == wanted => self.say(stage),
+            Some(_) => {}
+            None => self.done.timed_out = over.map(|(_, timed_out)| timed_out),
         }
         self.stop = wanted;
         match (&mut self.execution, wanted) {
             (Some(execution), Some(Stop::Kill)) => execution.kill(),
             (Some(execution), _) => execution.interrupt(),
             (None, _) => {}
+        }
+    }
+
+    /// Tells whoever reads the run's log how far its end has come.
+    fn say(&self, stage: Stage) {
+        let log = self.instructions.stages.iter().flatten().next_back().map(|step| append(&step.errors));
+        // The end matters more than the words for it.
+        if let Some(Ok(mut log)) = log {
+            let _ = write!(log, "\n{stage}\n");
         }
     }
 
@@ -208,6 +265,17 @@ impl<'i> Supervision<'i> {
         let processes =
             self.execution.iter().flat_map(|execution| execution.processes()).filter_map(|pid| Engine::of(pid.as_raw())).collect();
         write_whole(&self.instructions.spool.join(ENGINES), &serde_json::to_vec(&Engines { processes })?)
+    }
+}
+
+/// Does something again until it is done, or was tried for long enough.
+fn patiently(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let deadline = Instant::now() + WRITE_PATIENCE;
+    loop {
+        match act() {
+            Err(_) if Instant::now() < deadline => thread::sleep(TICK),
+            done => return done,
+        }
     }
 }
 

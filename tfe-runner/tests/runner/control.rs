@@ -41,6 +41,12 @@ pub(crate) struct Records {
     /// How many transfers to the runner still break off half-way.
     pub(crate) breaks: u32,
     pub(crate) late: HashMap<Id<Job>, Bytes>,
+    /// Why states are not taken, if they are not.
+    pub(crate) state_error: Option<fn() -> ControlError>,
+    /// Whether the run is force-canceled.
+    pub(crate) kills: bool,
+    /// How many reports are still refused.
+    pub(crate) refused_reports: u32,
     tokens: u64,
 }
 
@@ -80,7 +86,11 @@ impl MemoryControl {
     }
 
     fn directive(&self, ticket: &Ticket) -> Result<Directive, ControlError> {
-        self.held(ticket, |records| if records.interrupts { Directive::Interrupt } else { Directive::Continue })
+        self.held(ticket, |records| match (records.kills, records.interrupts) {
+            (true, _) => Directive::Kill,
+            (false, true) => Directive::Interrupt,
+            (false, false) => Directive::Continue,
+        })
     }
 }
 
@@ -167,15 +177,26 @@ impl Control for MemoryControl {
     }
 
     async fn save_state(&self, ticket: &Ticket, content: Bytes) -> Result<(), ControlError> {
-        self.held(ticket, |records| records.state = Some(content))
+        self.held(ticket, |records| {
+            if let Some(error) = records.state_error {
+                return Err(error());
+            }
+            records.state = Some(content);
+            Ok(())
+        })?
     }
 
     async fn report(&self, ticket: &Ticket, outcome: Outcome) -> Result<(), ControlError> {
         self.held(ticket, |records| {
+            if records.refused_reports > 0 {
+                records.refused_reports -= 1;
+                return Err(ControlError::Refused("not now".to_owned()));
+            }
             if let Some(assignment) = records.claimed.remove(&ticket.job) {
                 records.outcomes.push((assignment.phase, outcome));
             }
-        })
+            Ok(())
+        })?
     }
 
     async fn is_over(&self, _: &Id<Run>) -> Result<bool, ControlError> {

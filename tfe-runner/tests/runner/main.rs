@@ -8,9 +8,10 @@ use control::{MemoryControl, Records};
 use flate2::{Compression, write::GzEncoder};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
-    IsolationConfig, Runner, RunnerConfig, Timeouts,
+    Courier, IsolationConfig, Letter, Runner, RunnerConfig, Timeouts,
+    control::ControlError,
     isolation::Limits,
-    job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec},
+    job::{ArtifactKind, Assignment, EngineKind, Outcome, PlanOptions, Spec, Variable},
     tools::ToolSettings,
 };
 use tokio::task::JoinHandle;
@@ -265,6 +266,103 @@ async fn a_runner_that_comes_back_takes_up_what_it_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apply_that_cannot_go_on_is_taken_up_again_and_ends() {
+    let bench = Bench::start("resource \"terraform_data\" \"first\" {}\n");
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    // Once as it was, once as a failure, and so again after it was taken up.
+    bench.control.with(|records| records.refused_reports = 4);
+    bench.queue(Phase::Apply);
+    let applied = bench.applied().await;
+    assert!(matches!(applied, Outcome::Applied { summary } if summary.add == 1), "{applied:?}");
+    assert_eq!(bench.log(Phase::Apply).matches("Apply complete!").count(), 1, "the log is whole and nothing is twice in it");
+    bench.until_empty("spool").await;
+}
+
+/// Requires that an apply ended with an error that says where its state is, and gives that state.
+fn kept(bench: &Bench, outcome: Outcome) -> Vec<u8> {
+    let path = bench.home.path().join("spool/kept").join(job(Phase::Apply).as_str()).join("state.sealed");
+    let Outcome::Failed { message, .. } = outcome else { panic!("{outcome:?}") };
+    assert!(message.contains(path.to_str().unwrap()), "{message}");
+    assert!(bench.log(Phase::Apply).contains(&format!("Error: {message}")), "{}", bench.log(Phase::Apply));
+    let assignment = assignment(Phase::Apply);
+    tfe_runner::open_snapshot(&assignment.spool_key, assignment.job.as_str(), &fs::read(path).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_refused_is_kept_and_the_run_says_where() {
+    let bench = Bench::start("resource \"terraform_data\" \"first\" {}\n");
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    bench.control.with(|records| records.state_error = Some(|| ControlError::Refused("it has too many outputs".to_owned())));
+    bench.queue(Phase::Apply);
+    let applied = bench.applied().await;
+    assert!(matches!(&applied, Outcome::Failed { message, .. } if message.contains("it has too many outputs")), "{applied:?}");
+    assert!(holds(&kept(&bench, applied), "first"));
+    bench.until(|_| (!bench.home.path().join("spool").join(job(Phase::Apply).as_str()).exists()).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forced_end_does_not_wait_for_a_state_that_is_never_taken() {
+    let bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.control.with(|records| {
+        records.state_error = Some(|| ControlError::Unavailable("it is damaged".into()));
+        records.interrupts = true;
+    });
+    let spool = bench.home.path().join("spool");
+    bench.until(|_| find(&spool, "done.json").then_some(())).await;
+    bench.control.with(|records| records.kills = true);
+    let applied = bench.applied().await;
+    // The engine had been interrupted, and has saved what it was making.
+    assert!(holds(&kept(&bench, applied), "slow"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_cannot_go_on_is_ended_before_it_is_given_back() {
+    // It has an outcome that is not taken, and would go on until it is told to end.
+    let script = "cat > SPOOL/read; exec 9> SPOOL/lock; flock 9; \
+                  echo '{\"steps\":[],\"stopped\":false,\"error\":\"x\"}' > SPOOL/new; mv SPOOL/new SPOOL/done.json; \
+                  until [ -e SPOOL/kill ]; do sleep 0.02; done; echo > SPOOL/../ended";
+    let bench = Bench::start_supervised_by(script);
+    bench.control.with(|records| records.refused_reports = u32::MAX);
+    bench.queue(Phase::Plan);
+    let ended = bench.home.path().join("spool/ended");
+    bench.until(|_| ended.exists().then_some(())).await;
+    bench.until_empty("spool").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_taken_up_masks_what_it_began_with() {
+    let mut bench = Bench::start(
+        "resource \"terraform_data\" \"first\" {\n  provisioner \"local-exec\" {\n    command = \"echo is $TOKEN; while [ ! -e GO ]; do sleep 0.05; done; echo was $TOKEN\"\n  }\n}\n",
+    );
+    let token = |value: &str| Variable { name: "TOKEN".to_owned(), value: Secret::from(value.to_owned()), hcl: false, sensitive: true };
+    let queue = |phase| {
+        let mut assignment = assignment(phase);
+        assignment.spec.environment = vec![token("a-value-that-is-rotated")];
+        bench.control.with(|records| records.waiting.push_back(assignment));
+    };
+    queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    queue(Phase::Apply);
+    let shown = |records: &mut Records| String::from_utf8_lossy(records.log.get(&job(Phase::Apply))?).contains("is ***").then_some(());
+    bench.until(shown).await;
+    bench.control.with(|records| {
+        for assignment in records.claimed.values_mut() {
+            assignment.spec.environment = vec![token("short")];
+        }
+    });
+    bench.replace_runner(|_| {}).await;
+    bench.go();
+    let applied = bench.applied().await;
+    assert!(matches!(applied, Outcome::Applied { .. }), "{applied:?}");
+    let log = bench.log(Phase::Apply);
+    assert!(log.contains("was ***") && !log.contains("a-value-that-is-rotated"), "{log}");
+    assert_eq!(log.matches("Apply complete!").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runner_without_the_job_interrupts_its_engine_and_brings_the_last_state() {
     let bench = Bench::start(SLOW);
     bench.applying().await;
@@ -327,14 +425,84 @@ async fn an_apply_that_takes_too_long_saves_its_state_though_its_runner_is_gone(
     assert!(holds(&state, "first") && holds(&state, "slow"), "the engine has saved what it was making");
 }
 
+/// An engine that does nothing, and nothing when it is interrupted.
+fn deaf_engine(bench: &Bench) -> PathBuf {
+    let tools = bench.home.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    let script = "#!/bin/sh\n[ $1 = version ] && echo '{\"terraform_version\": \"9.9.9\"}' && exit\ntrap 'echo deaf' INT\nwhile :; do echo waiting; sleep 0.1; done\n";
+    fs::write(tools.join("terraform"), script).unwrap();
+    fs::set_permissions(tools.join("terraform"), fs::Permissions::from_mode(0o755)).unwrap();
+    tools
+}
+
+/// What one says that cannot reach anybody.
+const COURIER: &str = "cat > /dev/null; echo nobody can be reached >&2";
+
+fn courier(script: &str, letter: Option<Letter>) -> Courier {
+    Courier { command: ["/bin/sh", "-c", script].map(Into::into).into(), letter, patience: Duration::from_millis(200) }
+}
+
+/// Takes the runner away in the middle of an apply, and brings one back once that has ended.
+async fn orphaned(bench: &mut Bench, courier: Courier) {
+    bench.replace_runner(|config| config.courier = Some(courier)).await;
+    bench.applying().await;
+    bench.runner.abort();
+    let spool = bench.home.path().join("spool");
+    bench.until(|_| find(&spool, "done.json").then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_whose_runner_stays_away_is_interrupted_though_nobody_can_be_sent() {
+    let mut bench = Bench::start(SLOW);
+    orphaned(&mut bench, courier("echo sent > /dev/stderr", None)).await;
+    bench.replace_runner(|_| {}).await;
+    let Outcome::Failed { message, .. } = bench.applied().await else { panic!("{:?}", bench.applied().await) };
+    assert!(message.contains("the worker of this apply died"), "{message}");
+    assert!(bench.control.with(|records| holds(records.state.as_ref().unwrap(), "slow")), "the engine has saved what it was making");
+    assert!(!bench.home.path().join("spool/courier.log").exists(), "nobody was sent");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_courier_says_is_kept_beside_the_spool() {
+    let mut bench = Bench::start(SLOW);
+    let letter = Letter {
+        name: "test".to_owned(),
+        work_root: bench.home.path().join("work"),
+        spool_root: bench.home.path().join("spool"),
+        servers: Vec::new(),
+        token: Secret::from("planted".to_owned()),
+        authorities: Vec::new(),
+        job: String::new(),
+    };
+    orphaned(&mut bench, courier(COURIER, Some(letter))).await;
+    let log = bench.home.path().join("spool/courier.log");
+    bench.until(|_| fs::read_to_string(&log).is_ok_and(|text| text == "nobody can be reached\n").then_some(())).await;
+    bench.replace_runner(|_| {}).await;
+    assert!(matches!(bench.applied().await, Outcome::Failed { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_does_not_heed_a_cancel_is_killed_after_its_grace() {
+    let mut bench = Bench::start("");
+    let tools = deaf_engine(&bench);
+    let timeouts = Timeouts { grace: Duration::from_secs(1), ..Timeouts::default() };
+    bench.replace_runner(|config| (config.timeouts, config.tool_paths) = (timeouts, vec![tools])).await;
+    bench.queue(Phase::Apply);
+    let begun = bench.home.path().join("spool").join(job(Phase::Apply).as_str()).join("engines.json");
+    bench.until(|_| begun.exists().then_some(())).await;
+    bench.control.with(|records| records.interrupts = true);
+    let (_, outcome) = bench.until(|records| records.outcomes.first().cloned()).await;
+    assert!(matches!(outcome, Outcome::Canceled { .. }), "{outcome:?}");
+    let log = bench.log(Phase::Apply);
+    let stages = ["Asked to stop.", "What has not ended in 1 seconds is killed.", "Killed, since it was asked to stop"];
+    let places: Vec<_> = stages.iter().map(|words| log.find(words)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_that_takes_too_long_and_does_not_end_is_killed() {
     let mut bench = Bench::start("");
-    let tools = bench.home.path().join("tools");
-    fs::create_dir(&tools).unwrap();
-    let script = "#!/bin/sh\n[ $1 = version ] && echo '{\"terraform_version\": \"9.9.9\"}' && exit\ntrap 'echo deaf' INT\nwhile :; do sleep 0.1; done\n";
-    fs::write(tools.join("terraform"), script).unwrap();
-    fs::set_permissions(tools.join("terraform"), fs::Permissions::from_mode(0o755)).unwrap();
+    let tools = deaf_engine(&bench);
     let timeouts = Timeouts { plan: Duration::from_secs(1), grace: Duration::from_secs(1), ..Timeouts::default() };
     bench.replace_runner(|config| (config.timeouts, config.tool_paths) = (timeouts, vec![tools])).await;
     bench.queue(Phase::Plan);
@@ -342,6 +510,45 @@ async fn a_plan_that_takes_too_long_and_does_not_end_is_killed() {
     let Outcome::Failed { message, .. } = outcome else { panic!("{outcome:?}") };
     assert!(message.contains("timeout of 1 seconds and was interrupted, then killed"), "{message}");
     assert_eq!(bench.log(Phase::Plan).matches("deaf").count(), 1, "interrupted once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_goes_on_while_its_spool_cannot_be_written() {
+    let bench = Bench::start(SLOW);
+    bench.queue(Phase::Plan);
+    bench.until(|records| (records.outcomes.len() == 1).then_some(())).await;
+    // What is written first and then renamed has these names, which are taken.
+    let spool = bench.home.path().join("spool").join(job(Phase::Apply).as_str());
+    let taken = ["state.new", "engines.new"].map(|name| spool.join(name));
+    for path in &taken {
+        fs::create_dir_all(path).unwrap();
+    }
+    bench.queue(Phase::Apply);
+    let troubled = || fs::read_to_string(spool.join("supervisor.log")).is_ok_and(|text| text.contains("nothing can be written"));
+    bench.until(|_| troubled().then_some(())).await;
+    bench
+        .until(|records| {
+            String::from_utf8_lossy(records.log.get(&job(Phase::Apply))?).contains("terraform_data.slow: Provisioning").then_some(())
+        })
+        .await;
+    assert!(bench.control.with(|records| records.state.is_none()), "nothing could be spooled");
+    for path in &taken {
+        fs::remove_dir(path).unwrap();
+    }
+    bench.until(|records| records.state.as_ref().filter(|state| holds(state, "first")).map(drop)).await;
+    bench.go();
+    assert!(matches!(bench.applied().await, Outcome::Applied { summary } if summary.add == 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_killed_apply_says_what_it_may_have_left() {
+    let bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.control.with(|records| records.kills = true);
+    assert!(matches!(bench.applied().await, Outcome::Canceled { .. }));
+    let log = bench.log(Phase::Apply);
+    assert!(log.contains("Killed, since the end was forced."), "{log}");
+    assert!(log.contains("may exist without being in the state: terraform_data.slow"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

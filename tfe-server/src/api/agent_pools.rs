@@ -7,6 +7,7 @@ use tfe_core::{
     agent::{Agent, AgentPool, AgentPoolSettings},
     error::{Invalid, Refused},
     id::Id,
+    job::Job,
     jsonapi::{self, Input as Sent, Linkage, Resource},
     organization::Organization,
     user::{Token, TokenOwner},
@@ -18,7 +19,7 @@ use super::tokens;
 use crate::{
     error::{ApiError, Reply, taken},
     http::{body::Input, context::Context, parameters::Parameters, respond, routes::Routes},
-    service::agents,
+    service::{agents, walk},
 };
 
 /// Most workspaces of an organization that are looked at for those that use a pool.
@@ -87,6 +88,12 @@ async fn delete(context: Context, Path(id): Path<String>) -> Reply {
     let users = users(&context, &pool).await?;
     if !users.is_empty() {
         let text = format!("{} workspaces still run on this pool; give them another execution mode or pool first", users.len());
+        return Err(Refused::because(text).into());
+    }
+    let open = Query::of::<Job>().equals("queue", &pool.id).any_of("status", ["queued", "claimed"]).limit(1).counted();
+    let open = context.app.store.list::<Job>(open).await?.total;
+    if open > 0 {
+        let text = format!("{open} runs still wait for agents of this pool or are at work on them; let them end, or cancel them first");
         return Err(Refused::because(text).into());
     }
     let tokens = context.app.store.list::<Token>(Query::of::<Token>().equals("owner_id", &pool.id)).await?.items;
@@ -164,8 +171,8 @@ async fn allowed(context: &Context, organization: &Id<Organization>, input: &Sen
 
 /// The workspaces that run on the pool.
 async fn users(context: &Context, pool: &AgentPool) -> Result<Vec<Id<Workspace>>, ApiError> {
-    let query = Query::of::<Workspace>().equals("organization_id", &pool.organization_id).limit(MAX_WORKSPACES);
-    let workspaces = context.app.store.list::<Workspace>(query).await?.items;
+    let query = Query::of::<Workspace>().equals("organization_id", &pool.organization_id);
+    let workspaces = walk::all::<Workspace>(&context.app, query, MAX_WORKSPACES).await?;
     let users = workspaces.into_iter().filter(|workspace| workspace.settings.agent_pool_id.as_ref() == Some(&pool.id));
     Ok(users.map(|workspace| workspace.record.id).collect())
 }

@@ -24,7 +24,7 @@ use crate::{
     error::{ApiError, Reply},
     http::{body, context::Context, parameters::Parameters, respond, routes::Routes},
     service::{
-        assignments, runs,
+        self, assignments, runs,
         waiting::{self, Waiting},
     },
 };
@@ -192,7 +192,7 @@ async fn act(context: &Context, id: &str, event: &Event, otherwise: &str) -> Rep
         }
         Err(error) => Err(error),
         Ok(_) => {
-            runs::admit(&context.app, &workspace.id).await?;
+            service::admit_next(&context.app, &workspace.id).await;
             Ok(respond::accepted())
         }
     }

@@ -87,9 +87,12 @@ fn snapshots(context: &Context) -> Result<Snapshots, ApiError> {
 fn failed(error: SnapshotError) -> ApiError {
     match error {
         SnapshotError::NoSnapshot(_) => ApiError::NotFound,
-        SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::Incomplete { .. } | SnapshotError::Busy(_) => {
-            Refused::because(error.to_string()).into()
-        }
+        SnapshotError::Damaged(_)
+        | SnapshotError::Inconsistent(_)
+        | SnapshotError::Incomplete { .. }
+        | SnapshotError::Busy(_)
+        | SnapshotError::NoInstallation
+        | SnapshotError::Foreign(_) => Refused::because(error.to_string()).into(),
         error => ApiError::internal(error),
     }
 }

@@ -9,9 +9,9 @@ use tfe_core::{
 
 use super::workspace_rendering;
 use crate::{
-    error::Reply,
+    error::{Reply, chain},
     http::{body::Document, context::Context, respond, routes::Routes},
-    service::{runs, states, workspaces::change},
+    service::{self, states, workspaces::change},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -36,7 +36,7 @@ async fn unlock(context: Context, Path(id): Path<String>) -> Reply {
         return Err(Refused::because("latest state version is still pending; upload its content, or force-unlock the workspace").into());
     }
     let unlocked = change(&context.app, &id, |workspace| Ok(workspace.unlocked(&holder, now)?)).await?;
-    runs::admit(&context.app, &unlocked.id).await?;
+    service::admit_next(&context.app, &unlocked.id).await;
     Ok(respond::shown(&workspace_rendering::render(&context, &unlocked).await?))
 }
 
@@ -44,8 +44,11 @@ async fn force_unlock(context: Context, Path(id): Path<String>) -> Reply {
     context.workspace(&id, Permission::ManageWorkspace).await?;
     let now = context.app.now();
     let unlocked = change(&context.app, &id, |workspace| Ok(workspace.force_unlocked(now)?)).await?;
-    states::discard_pending(&context.app, &unlocked.id).await?;
-    runs::admit(&context.app, &unlocked.id).await?;
+    // The workspace is unlocked whatever fails from here on; who locks it next can force it again.
+    if let Err(error) = states::discard_pending(&context.app, &unlocked.id).await {
+        tracing::warn!(workspace = %unlocked.id, error = chain(&error), "states that never came are still awaited");
+    }
+    service::admit_next(&context.app, &unlocked.id).await;
     Ok(respond::shown(&workspace_rendering::render(&context, &unlocked).await?))
 }
 

@@ -15,9 +15,9 @@ use tfe_storage::{Batch, Direction, Query, Sort, StoreExt, Versioned};
 
 use super::{agent_pools, organizations, tags, workspace_rendering};
 use crate::{
-    error::{ApiError, Reply, taken},
+    error::{ApiError, Reply, chain, taken},
     http::{body::Input, context::Context, parameters::Parameters, respond, routes::Routes},
-    service::workspaces::change,
+    service::{runs, workspaces::change},
 };
 
 pub(crate) fn routes() -> Routes {
@@ -145,7 +145,12 @@ async fn patch(context: &Context, workspace: &Workspace, Input(input): Input) ->
             None => workspace,
         })
     });
-    Ok(respond::shown(&workspace_rendering::render(context, &changed.await?.record).await?))
+    let changed = changed.await?.record;
+    // The reconciler does the same for jobs that are queued at this moment.
+    if let Err(error) = runs::place_all(&context.app, &changed).await {
+        tracing::warn!(workspace = %changed.id, error = chain(&error), "queued jobs do not follow their workspace yet");
+    }
+    Ok(respond::shown(&workspace_rendering::render(context, &changed).await?))
 }
 
 async fn delete_named(context: Context, Path((organization, name)): Path<(String, String)>) -> Reply {

@@ -4,17 +4,18 @@ use std::{
     ffi::OsString,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 use tfe_core::time::Clock;
 use tfe_runner::{
-    IsolationConfig, RunnerConfig, Timeouts,
+    Courier, IsolationConfig, Letter, RunnerConfig, Timeouts,
     isolation::{Limits, Network},
 };
 use tfe_server::{
     Backends, Server, Settings, SystemClock, SystemEntropy,
-    configuration::{Configuration, Mode},
+    configuration::{Configuration, Mode, RestoreChoice},
     embedded::DirectoryLock,
     snapshots::{RestoreOnBoot, Snapshots, kinds, restore_on_boot},
     tls,
@@ -23,12 +24,15 @@ use tfe_storage::{migrate::Place, snapshot::JournaledStore};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Failure, progress::Shown};
+use super::{Failure, progress::Shown, snapshot::keep_configuration};
 
 /// Where to look for memory-backed directories: runs hold secrets in clear while they work, and these never reach a disk.
 const MEMORY_DIRECTORY: &str = "/dev/shm";
 /// The name of the one node of an installation in a directory.
 const ONLY_NODE: &str = "embedded";
+/// How long one node of several may be gone until its applies are interrupted: longer than a restart takes, and well within the minute
+/// after which the others free their workspaces.
+const NODE_PATIENCE: Duration = Duration::from_secs(30);
 /// The names for which a certificate is made on the spot.
 const LOCAL_NAMES: [&str; 4] = ["localhost", "tfe.localhost", "127.0.0.1", "::1"];
 
@@ -49,7 +53,7 @@ pub(crate) async fn server(configuration: &Configuration, lock: DirectoryLock) -
         ..Settings::default()
     };
     let builder = Server::builder().backends(backends).brokers(configuration.brokers.clone()).settings(settings);
-    let builder = if configuration.workers.is_embedded { builder.runner(runner(configuration, node)?) } else { builder };
+    let builder = if configuration.workers.is_embedded { builder.runner(embedded_runner(configuration, node)?) } else { builder };
     let builder = if let Some(snapshots) = snapshots { builder.snapshots(snapshots) } else { builder };
     Ok(builder.build().await?)
 }
@@ -62,12 +66,17 @@ async fn with_snapshots(configuration: &Configuration, backends: Backends, node:
     }
     let place =
         |backends: &Backends| Place { store: backends.store.clone(), objects: backends.objects.clone(), vault: backends.vault.clone() };
-    if settings.restore_on_boot {
+    if settings.restore_on_boot != RestoreChoice::Never {
         let mut shown = Shown::new();
         let found = restore_on_boot(settings, &place(&backends), node, &mut shown.snapshot()).await;
         shown.end();
         if let RestoreOnBoot::Restored(restored) = found? {
-            tracing::warn!(snapshot = restored.snapshot.id, reached = %restored.reached, "there was no data here; a snapshot was restored");
+            let kept = keep_configuration(configuration, &restored).unwrap_or_else(|error| {
+                tracing::error!(%error, "the configuration of the snapshot could not be kept");
+                None
+            });
+            let (snapshot, reached) = (&restored.snapshot.id, restored.reached);
+            tracing::warn!(snapshot, %reached, configuration = kept, "there was no data here; a snapshot was restored");
         }
     }
     // Others write to a shared database too, and their commits are not seen here.
@@ -116,7 +125,7 @@ pub(crate) fn authority(configuration: &Configuration) -> Option<PathBuf> {
 }
 
 /// As given, or kept in the data directory: jobs are leased to it, so it must outlive a restart and be this node's alone.
-fn node_name(configuration: &Configuration) -> Result<String, Failure> {
+pub(crate) fn node_name(configuration: &Configuration) -> Result<String, Failure> {
     if let Some(name) = &configuration.node {
         return Ok(name.clone());
     }
@@ -141,8 +150,33 @@ pub(crate) fn kept_name(data_directory: &Path, kind: &str) -> Result<String, Fai
     Ok(name)
 }
 
-/// How a runner of that name works here.
-pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
+/// The runner of a server. A server alone comes back to its jobs, which go on until then. One of several may not, and the others free its
+/// workspaces, so its applies are interrupted before that, and brought home through the others where workers can reach them.
+fn embedded_runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
+    let config = runner(configuration, name, own_address(configuration))?;
+    if configuration.mode != Mode::External {
+        return Ok(config);
+    }
+    let command = vec![std::env::current_exe()?.into_os_string(), OsString::from("courier")];
+    let (work_root, spool_root) = (std::path::absolute(&config.work_root)?, std::path::absolute(&config.spool_root)?);
+    let letter = configuration.public_url.clone().zip(configuration.workers.token.clone()).map(|(url, token)| Letter {
+        name: config.name.clone(),
+        work_root,
+        spool_root,
+        servers: vec![url],
+        token,
+        authorities: authority(configuration).and_then(|path| std::fs::read_to_string(path).ok()).into_iter().collect(),
+        job: String::new(),
+    });
+    Ok(RunnerConfig { courier: Some(Courier { command, letter, patience: NODE_PATIENCE }), ..config })
+}
+
+/// How a runner of that name works here. `servers` are where its runs reach the installation, as host and port.
+pub(crate) fn runner(
+    configuration: &Configuration,
+    name: String,
+    servers: impl IntoIterator<Item = String>,
+) -> Result<RunnerConfig, Failure> {
     let program = std::env::current_exe()?;
     let runs = &configuration.runs;
     let cli_config = runs.cli_config.as_ref().map(std::fs::read_to_string).transpose();
@@ -159,27 +193,30 @@ pub(crate) fn runner(configuration: &Configuration, name: String) -> Result<Runn
         concurrency: runs.concurrency,
         courier: None,
         timeouts: Timeouts { plan: runs.plan_timeout, apply: runs.apply_timeout, ..Timeouts::default() },
-        isolation: isolation(configuration),
+        isolation: isolation(configuration, servers.into_iter().collect()),
     })
 }
 
-fn isolation(configuration: &Configuration) -> IsolationConfig {
+fn isolation(configuration: &Configuration, servers: Vec<String>) -> IsolationConfig {
     let runs = &configuration.runs;
     let chosen = if runs.isolated { IsolationConfig::default() } else { IsolationConfig::none() };
     // Runs read other workspaces' outputs and modules from here.
-    let network = Network { allowed: own_address(configuration).into_iter().collect(), ..chosen.network };
+    let network = Network { allowed: servers, ..chosen.network };
     IsolationConfig { limits: Limits { memory_bytes: runs.memory_bytes, ..chosen.limits }, network, ..chosen }
 }
 
-/// Where clients reach the server, as host and port, if that is known before it listens.
+/// Where clients reach this server, as host and port, if that is known before it listens.
 fn own_address(configuration: &Configuration) -> Option<String> {
     match &configuration.public_url {
-        Some(url) => {
-            let url = url::Url::parse(url).ok()?;
-            Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
-        }
+        Some(url) => address_of(url),
         None => (configuration.listen.port() != 0).then(|| configuration.listen.to_string()),
     }
+}
+
+/// The host and port of a URL.
+pub(crate) fn address_of(url: &str) -> Option<String> {
+    let url = url::Url::parse(url).ok()?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
 /// A directory of its own for each data directory, in memory where that is possible.
@@ -189,4 +226,43 @@ fn default_work_root(data_directory: &Path) -> PathBuf {
     let name = digest.iter().take(6).fold(String::from("tfe-work-"), |text, byte| text + &format!("{byte:02x}"));
     let memory = Path::new(MEMORY_DIRECTORY);
     if memory.is_dir() { memory.join(name) } else { std::env::temp_dir().join(name) }
+}
+
+#[cfg(test)]
+mod tests {
+    use tfe_core::job::{APPLY_GRACE_SECONDS, LEASE_SECONDS};
+    use tfe_server::configuration::Sources;
+
+    use super::*;
+
+    const EXTERNAL: [(&str, &str); 10] = [
+        ("TFE_OPERATIONAL_MODE", "external"),
+        ("TFE_DATABASE_HOST", "db.example.com"),
+        ("TFE_DATABASE_USER", "tfe"),
+        ("TFE_DATABASE_PASSWORD", "password"),
+        ("TFE_OBJECT_STORAGE_TYPE", "s3"),
+        ("TFE_OBJECT_STORAGE_S3_BUCKET", "bucket"),
+        ("TFE_OBJECT_STORAGE_S3_REGION", "eu-west-1"),
+        ("TFE_OBJECT_STORAGE_S3_ACCESS_KEY_ID", "key"),
+        ("TFE_OBJECT_STORAGE_S3_SECRET_ACCESS_KEY", "secret"),
+        ("TFE_ENCRYPTION_PASSWORD", "password"),
+    ];
+    const REACHABLE: [(&str, &str); 2] = [("TFE_HOSTNAME", "tfe.example.com"), ("TFE_WORKER_TOKEN", "planted")];
+
+    fn courier(settings: &[(&str, &str)]) -> Option<Courier> {
+        let environment = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let configuration = Configuration::read(&Sources { environment, ..Sources::default() }, &|_| Ok(String::new())).unwrap();
+        embedded_runner(&configuration, "node".to_owned()).unwrap().courier
+    }
+
+    #[test]
+    fn only_one_node_of_several_lets_its_applies_be_brought_home() {
+        assert!(courier(&REACHABLE).is_none(), "a server alone comes back to them");
+        let unreachable = courier(&EXTERNAL).expect("applies are interrupted");
+        assert!(unreachable.letter.is_none());
+        let freed = Duration::from_secs((LEASE_SECONDS + APPLY_GRACE_SECONDS).unsigned_abs());
+        assert!(unreachable.patience * 2 < freed, "there is time to save before the workspace is freed");
+        let letter = courier(&[EXTERNAL.as_slice(), &REACHABLE].concat()).unwrap().letter.expect("somebody can be sent");
+        assert_eq!((letter.name.as_str(), letter.servers), ("node", vec!["https://tfe.example.com".to_owned()]));
+    }
 }

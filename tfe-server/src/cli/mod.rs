@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod doctor;
 mod handover;
+mod kept;
 mod keys;
 mod migrate;
 mod notify;
@@ -64,6 +65,8 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: snapshot::SnapshotCommand,
     },
+    /// Open a state that a runner kept, since the installation did not take it.
+    OpenState(kept::Options),
     /// Restore a snapshot to where there is no installation.
     Restore(snapshot::RestoreOptions),
     /// See and import terraform and tofu.
@@ -116,6 +119,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             Command::Doctor(options) => doctor::run(options).await,
             Command::Migrate(options) => migrate::run(options).await,
             Command::Snapshot { command } => snapshot::run(command).await,
+            Command::OpenState(options) => kept::run(options).await,
             Command::Restore(options) => snapshot::restore(options).await,
             Command::Tools { command } => tools::run(command).await,
             Command::Keys { command } => keys::run(command).await,

@@ -11,11 +11,34 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
+    time::Duration,
 };
 
 const SOCKET: &str = "NOTIFY_SOCKET";
 
-/// Tells the service manager, if there is one: `READY=1`, `STOPPING=1`, `WATCHDOG=1`, `MAINPID=…`.
+/// How long a start may be silent: as long as a server may in the unit (`WatchdogSec`).
+const START_PATIENCE: Duration = Duration::from_secs(20);
+/// How often it says that it goes on, as often as the watchdog does.
+const START_BEAT: Duration = Duration::from_secs(1);
+
+/// Tells the service manager that a start goes on, as long as the event loop turns: restoring a snapshot, or a first change of the
+/// schema, takes what it takes, which no limit in a unit can know.
+pub(crate) async fn starting<T>(start: impl Future<Output = T>) -> T {
+    let extended = format!("EXTEND_TIMEOUT_USEC={}", START_PATIENCE.as_micros());
+    let beats = async {
+        loop {
+            tell(&extended);
+            tokio::time::sleep(START_BEAT).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = beats => unreachable!("beats do not end"),
+        started = start => started,
+    }
+}
+
+/// Tells the service manager, if there is one: `READY=1`, `STOPPING=1`, `WATCHDOG=1`, `EXTEND_TIMEOUT_USEC=…`, `MAINPID=…`.
 pub(crate) fn tell(state: &str) {
     let Some(socket) = env::var_os(SOCKET) else { return };
     if let Err(error) = send(&socket, state) {

@@ -5,10 +5,11 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use tfe_server::{
-    App, Server,
+    App, Health, Server,
     configuration::Configuration,
     embedded::DirectoryLock,
     fail_points::{TAKE_OVER_READY, UPGRADE_FINISHED},
@@ -28,6 +29,10 @@ use super::{
 /// The file in the data directory with the token that allows to create the first administrator.
 pub(crate) const INITIAL_ADMIN_TOKEN: &str = "initial-admin-token";
 
+/// How often a new snapshot is asked for while the process before this one still answers requests: what it commits is in no journal
+/// that follows this process's snapshots, and each snapshot costs a look at all records.
+const PREDECESSOR_INTERVAL: Duration = Duration::from_secs(30);
+
 /// A server that could begin at once.
 struct Ready {
     server: Server,
@@ -42,7 +47,7 @@ pub(crate) async fn run(options: ServeOptions, activated: Activated) -> Result<E
     // Before another program is put there.
     let binary = std::env::current_exe()?;
     if !options.take_over {
-        return serve(prepare(&options, activated, None).await?, binary).await;
+        return serve(Box::pin(notify::starting(prepare(&options, activated, None))).await?, binary).await;
     }
     let (mut predecessor, inheritance) = Predecessor::meet()?;
     let ready = prepare(&options, activated, Some(inheritance)).await;
@@ -51,8 +56,10 @@ pub(crate) async fn run(options: ServeOptions, activated: Activated) -> Result<E
     TAKE_OVER_READY.reach();
     if let Some(snapshots) = ready.server.app().snapshots.clone() {
         tokio::spawn(async move {
-            predecessor.ended().await;
-            snapshots.predecessor_ended();
+            while tokio::time::timeout(PREDECESSOR_INTERVAL, predecessor.ended()).await.is_err() {
+                snapshots.predecessor_may_have_committed();
+            }
+            snapshots.predecessor_may_have_committed();
         });
     }
     serve(ready, binary).await
@@ -88,7 +95,9 @@ async fn serve(ready: Ready, binary: PathBuf) -> Result<ExitCode, Failure> {
     }
     let health = app.health.clone();
     watchdog::watch(health.clone(), || notify::tell("WATCHDOG=1"));
-    tokio::spawn(ended(shutdown.clone()));
+    let asked = CancellationToken::new();
+    tokio::spawn(ended(asked.clone()));
+    tokio::spawn(end_when(asked.clone(), shutdown.clone()));
     tokio::spawn(stopping(app.clone(), shutdown.clone()));
     let handover = Handover { app, binary, inheritance, shutdown: shutdown.clone() };
     tokio::spawn(async move {
@@ -97,11 +106,29 @@ async fn serve(ready: Ready, binary: PathBuf) -> Result<ExitCode, Failure> {
         }
     });
     notify::tell("READY=1");
-    server.serve(listener, tls, shutdown).await?;
+    let left = left(asked, shutdown.clone(), health.clone());
+    tokio::select! {
+        served = server.serve(listener, tls, shutdown) => served?,
+        () = left => tracing::warn!("requests that this process had begun were left, since it was asked to end"),
+    }
     if health.is_handed_over() {
         UPGRADE_FINISHED.reach();
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn end_when(asked: CancellationToken, shutdown: CancellationToken) {
+    asked.cancelled().await;
+    shutdown.cancel();
+}
+
+/// Returns when a process that has been replaced, and may finish what it has begun for minutes, is asked to end all the same.
+async fn left(asked: CancellationToken, shutdown: CancellationToken, health: Health) {
+    shutdown.cancelled().await;
+    if !health.is_handed_over() {
+        std::future::pending::<()>().await;
+    }
+    asked.cancelled().await;
 }
 
 /// Tells the service manager that the service ends, unless another process goes on with it.

@@ -63,8 +63,8 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode, Failure> {
     let (servers, name) = (letter.servers.join(", "), letter.name.clone());
     let control = control(&letter)?;
     let program = std::env::current_exe()?;
-    let courier = Courier { command: vec![program.into(), "courier".into()], letter, patience: PATIENCE };
-    let config = RunnerConfig { courier: Some(courier), ..compose::runner(&configuration, name.clone())? };
+    let courier = Courier { command: vec![program.into(), "courier".into()], letter: Some(letter), patience: PATIENCE };
+    let config = RunnerConfig { courier: Some(courier), ..runner(&configuration, name.clone())? };
     eprintln!("asking {servers} for work as {name}, {} at once", config.concurrency);
     let (drain, end) = (CancellationToken::new(), CancellationToken::new());
     tokio::spawn(signals(drain.clone(), end.clone()));
@@ -114,16 +114,23 @@ fn letter(configuration: &Configuration) -> Result<Letter, Failure> {
         Some(name) => name.clone(),
         None => compose::kept_name(&configuration.data_directory, "worker")?,
     };
-    let runner = compose::runner(configuration, name)?;
+    let runner = runner(configuration, name)?;
     Ok(Letter {
         name: runner.name,
-        work_root: runner.work_root,
+        work_root: std::path::absolute(runner.work_root)?,
         spool_root: std::path::absolute(runner.spool_root)?,
         servers: workers.servers.clone(),
         token,
         authorities: authorities.collect::<Result<_, _>>()?,
         job: String::new(),
     })
+}
+
+/// How this worker works. Nothing of the installation listens on this machine, so of its own addresses runs may reach none but those
+/// of the servers that it was told.
+fn runner(configuration: &Configuration, name: String) -> Result<RunnerConfig, Failure> {
+    let servers = configuration.workers.servers.iter().filter_map(|url| compose::address_of(url));
+    compose::runner(configuration, name, servers)
 }
 
 fn control(letter: &Letter) -> Result<HttpControl, Failure> {
@@ -166,5 +173,23 @@ impl Options {
         flags.extend((!self.servers.is_empty()).then(|| ("worker.servers", self.servers.join(","))));
         flags.extend((!tools.is_empty()).then(|| ("runs.tools_dirs", tools.join(":"))));
         Ok(flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowed(flags: Vec<(&'static str, String)>) -> Vec<String> {
+        let sources = tfe_server::configuration::Sources { flags, ..tfe_server::configuration::Sources::default() };
+        let configuration = Configuration::read(&sources, &|path| std::fs::read_to_string(path)).unwrap();
+        runner(&configuration, "worker".to_owned()).unwrap().isolation.network.allowed
+    }
+
+    #[test]
+    fn runs_on_a_worker_reach_nothing_of_its_machine_but_the_servers_that_it_was_told() {
+        assert_eq!(allowed(Vec::new()), Vec::<String>::new());
+        let servers = "https://tfe.example.com,http://10.0.0.7:8080".to_owned();
+        assert_eq!(allowed(vec![("worker.servers", servers)]), ["tfe.example.com:443", "10.0.0.7:8080"]);
     }
 }

@@ -195,8 +195,8 @@ pub struct Workers {
 pub struct SnapshotSettings {
     /// Where; none for no snapshots.
     pub objects: Option<Objects>,
-    /// The key for the bucket and its secret, if they are not those of the object store of blobs.
-    pub key: Option<(Secret, Secret)>,
+    /// What opens the bucket, if that is not what opens the object store of blobs.
+    pub keys: Keys,
     /// What seals them; none for the external vault.
     pub password: Option<Secret>,
     /// When they are taken.
@@ -207,8 +207,30 @@ pub struct SnapshotSettings {
     pub retention: Retention,
     /// Whether what is committed between them is shipped too.
     pub continuous: bool,
-    /// Whether a start without any data restores the newest.
-    pub restore_on_boot: bool,
+    /// What a start without any data does with them.
+    pub restore_on_boot: RestoreChoice,
+}
+
+/// What opens buckets, by the kind of store.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    /// The access key and its secret.
+    pub s3: Option<(Secret, Secret)>,
+    /// The key of the storage account.
+    pub azure: Option<Secret>,
+    /// The key of the service account, as JSON.
+    pub google: Option<Secret>,
+}
+
+/// What a start without any data does with snapshots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreChoice {
+    /// It begins a new installation.
+    Never,
+    /// It restores the newest; where there is none it begins a new installation.
+    Newest,
+    /// It restores the newest, or fails.
+    Required,
 }
 
 /// Something that does not fit.

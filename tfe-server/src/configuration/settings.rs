@@ -25,6 +25,8 @@ pub enum Form {
     Text,
     /// A text that is never shown; may also come from a file, named by the same setting with `_file` or `_FILE` after it.
     Secret,
+    /// A directory, or the URL of a bucket; what stands after its question mark may be secret and is never shown.
+    Place,
     /// A path.
     Path,
     /// `true` or `false`.
@@ -46,6 +48,7 @@ impl Form {
     pub fn expectation(&self) -> String {
         match self {
             Self::Text | Self::Secret => "a text".to_owned(),
+            Self::Place => "a directory or a URL like s3://bucket/prefix".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::Switch => "true or false".to_owned(),
             Self::Number(range) => format!("a whole number from {} to {}", range.start(), range.end()),
@@ -342,9 +345,10 @@ pub const SETTINGS: &[Setting] = &[
         "60",
         "How long after the start the token is good, in minutes",
     ),
-    text(
+    setting(
         "snapshots.url",
         "TFE_BACKUP_URL",
+        Form::Place,
         "",
         "Where snapshots are kept: a directory, or s3://bucket/prefix, az://container/prefix, gs://bucket/prefix; empty for no snapshots",
     ),
@@ -355,6 +359,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     secret("snapshots.access_key_id", "TFE_BACKUP_S3_ACCESS_KEY_ID", "The key for their bucket [default: that of the object storage]"),
     secret("snapshots.secret_access_key", "TFE_BACKUP_S3_SECRET_ACCESS_KEY", "Its secret"),
+    secret(
+        "snapshots.azure_account_key",
+        "TFE_BACKUP_AZURE_ACCOUNT_KEY",
+        "The key of the Azure storage account that their container is in [default: that of the object storage]",
+    ),
+    secret(
+        "snapshots.google_credentials",
+        "TFE_BACKUP_GOOGLE_CREDENTIALS",
+        "The service account's key for their Google bucket, as JSON [default: that of the object storage, or the machine's own]",
+    ),
     text("snapshots.schedule", "TFE_BACKUP_SCHEDULE", "hourly", "When they are taken: hourly, daily, or a cron expression, in UTC"),
     text("snapshots.drill_schedule", "TFE_BACKUP_DRILL_SCHEDULE", "daily", "When the newest is restored for trial"),
     setting("snapshots.keep_hourly", "TFE_BACKUP_KEEP_HOURLY", KEPT, "24", "How many hours keep a snapshot"),
@@ -371,9 +385,9 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "snapshots.restore_on_boot",
         "TFE_BACKUP_RESTORE_ON_BOOT",
-        Form::Switch,
+        Form::Choice(&["true", "false", "required"]),
         "true",
-        "Whether a start without any data restores the newest snapshot first",
+        "Whether a start without any data restores the newest snapshot first; with required it fails where there is none",
     ),
     switch("metrics.enable", "TFE_METRICS_ENABLE", "Serve Prometheus metrics"),
     setting("metrics.port", "TFE_METRICS_HTTP_PORT", PORT, "9090", "On which port, of the address that the server listens on"),

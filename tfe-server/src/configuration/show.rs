@@ -28,11 +28,22 @@ pub struct Shown {
 pub(super) fn shown(values: &BTreeMap<&'static str, Value>) -> Vec<Shown> {
     let shown = SETTINGS.iter().map(|setting| {
         let Value { text, source } = &values[setting.key];
-        let hides = setting.form == Form::Secret && !text.expose().is_empty();
-        let value = if hides { HIDDEN.to_owned() } else { text.expose().to_owned() };
-        Shown { key: setting.key, value, source: source.to_string() }
+        Shown { key: setting.key, value: visible(setting, text.expose()), source: source.to_string() }
     });
     shown.collect()
+}
+
+/// A value without what is secret in it.
+fn visible(setting: &Setting, text: &str) -> String {
+    match (&setting.form, text.split_once('?')) {
+        (Form::Secret, _) if !text.is_empty() => HIDDEN.to_owned(),
+        (Form::Place, Some((address, options))) if address.contains("://") => {
+            let names =
+                options.split('&').map(|option| option.split_once('=').map_or(HIDDEN.to_owned(), |(name, _)| format!("{name}={HIDDEN}")));
+            format!("{address}?{}", names.collect::<Vec<_>>().join("&"))
+        }
+        _ => text.to_owned(),
+    }
 }
 
 /// A configuration file with every setting that is not the default, secrets too.

@@ -1,6 +1,7 @@
 //! Whether the parts of the system work, asked for in the background so that every answer is immediate.
 
 mod disk;
+mod loops;
 mod report;
 
 use std::{
@@ -19,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{app::App, error::chain};
 
-use self::disk::Disk;
 pub use self::report::{Check, Condition, Report};
+use self::{disk::Disk, loops::Loops};
 
 /// How long after one round the next begins. With [`TIMEOUT`] it bounds how long a part that died can go unseen: two seconds.
 const INTERVAL: Duration = Duration::from_millis(750);
@@ -35,7 +36,7 @@ const VAULT: &str = "vault";
 const QUEUE: &str = "queue";
 const REDIS: &str = "redis";
 const DISK: &str = "disk";
-/// The check of the checks: that they are made.
+/// The check of the checks and of the other loops: that they are made, and work.
 const BACKGROUND: &str = "background";
 
 /// The newest report on the parts; cheap to clone.
@@ -45,6 +46,7 @@ pub struct Health {
     /// When the newest report was made.
     reported_at: Arc<Mutex<Option<Instant>>>,
     disk: Option<Arc<Disk>>,
+    pub(crate) loops: Loops,
     draining: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
     handed_over: Arc<AtomicBool>,
@@ -58,19 +60,25 @@ impl Health {
             report: Arc::new(watch::channel(None).0),
             reported_at: Arc::default(),
             disk,
+            loops: Loops::default(),
             draining: Arc::default(),
             paused: Arc::default(),
             handed_over: Arc::default(),
         }
     }
 
-    /// The newest report, if the first round has ended. One that is too old says so: whatever asks the parts hangs.
+    /// The newest report, if the first round has ended. One that is too old says so: whatever asks the parts hangs. So does one
+    /// after which a background loop broke.
     pub fn report(&self) -> Option<Report> {
         let mut report = self.report.borrow().clone()?;
-        if !self.is_fresh() {
-            report.checks.push(Check::of(BACKGROUND, Err(format!("the parts were not asked for {} seconds", MAX_AGE.as_secs()))));
-        }
+        let stale = || (!self.is_fresh()).then(|| format!("the parts were not asked for {} seconds", MAX_AGE.as_secs()));
+        report.checks.extend(self.broken_loop().or_else(stale).map(|reason| Check::of(BACKGROUND, Err(reason))));
         Some(report)
+    }
+
+    /// What is wrong with a loop of the background, against which only a new start of the process helps; none if they all work.
+    pub fn broken_loop(&self) -> Option<String> {
+        self.loops.broken()
     }
 
     /// Whether the parts were asked lately, whatever they answered.
@@ -161,6 +169,10 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
             checks.push(Check::of(DISK, disk.check()));
         }
         let previous = app.health.report();
+        // Whoever waits for a part that is away hangs for a reason that is told already.
+        if checks.iter().any(|check| check.condition == Condition::Error) {
+            app.health.loops.excuse();
+        }
         for check in &checks {
             tell(previous.as_ref(), check);
         }

@@ -30,7 +30,7 @@ pub(super) fn register(registry: &mut Registry, app: &App) {
         age("journal_lag_seconds", "How much would be lost with this machine", lag);
     }
     let works = Gauge::<i64>::default();
-    works.set(i64::from(known.error.is_none()));
+    works.set(i64::from(known.error().is_none()));
     registry.register("snapshots_work", "Whether the last snapshot and the last trial went well (1) or not (0)", works);
 }
 

@@ -1,6 +1,6 @@
 //! Which workers there are: noted when they ask for work, so that a run can say whether anybody could take it.
 
-use tfe_core::agent::Agent;
+use tfe_core::{agent::Agent, duty::Duty};
 use tfe_runner::job::RunnerInfo;
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
@@ -59,12 +59,12 @@ pub(crate) async fn present(app: &App, queue: &str) -> Result<Vec<Versioned<Agen
     Ok(agents)
 }
 
-/// Forgets workers that have been gone for long.
-pub(crate) async fn forget(app: &App) -> Result<(), ApiError> {
+/// Forgets workers that have been gone for long, as a part of that duty.
+pub(crate) async fn forget(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
     let now = app.now();
     let agents = app.store.list::<Agent>(Query::of::<Agent>().limit(MAX_AGENTS)).await?.items;
     let batch = agents.iter().filter(|agent| agent.is_forgotten(now)).fold(Batch::new(), Batch::delete);
-    if batch.is_empty() { Ok(()) } else { written(app, batch).await }
+    if batch.is_empty() { Ok(()) } else { written(app, Batch::new().check(duty).and(batch)).await }
 }
 
 async fn find(app: &App, queue: &str, name: &str) -> Result<Option<Versioned<Agent>>, ApiError> {

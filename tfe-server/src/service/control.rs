@@ -27,7 +27,7 @@ use tfe_runner::{
     job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
     open_snapshot,
 };
-use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
+use tfe_storage::{Batch, Error, StoreExt, Versioned};
 use tokio::time::Instant;
 
 use super::{
@@ -37,14 +37,19 @@ use super::{
     states::{self, Arrival},
     tokens, waiting,
 };
-use crate::{app::App, error::ApiError};
+use crate::{
+    app::App,
+    error::{ApiError, chain},
+};
 
 /// Largest artifact of a plan.
 const MAX_ARTIFACT_BYTES: u64 = 1 << 30;
 /// How long a runner waits before it asks again while a part of the system does not work.
 const RECOVERY_WAIT: Duration = Duration::from_millis(500);
-/// Most jobs at work in a queue among which a runner's own are looked for.
-const MAX_CLAIMED: u64 = 2_000;
+/// What a user reads of a run that cannot be given to any runner.
+const CANNOT_BE_GIVEN: &str = "it could not be given to a worker, since something that it needs cannot be read, such as the value of a \
+                               variable; set the workspace's sensitive variables again and start a new run, or ask the operator, whose \
+                               log has the cause";
 /// How long a waiting runner goes without looking by itself: what a notice that was lost costs.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a call is decided anew because the job changed in between.
@@ -79,19 +84,36 @@ impl LocalControl {
 
     /// Takes the first queued job that nobody else is faster for.
     async fn try_claim(&self, runner: &RunnerInfo) -> Result<Option<Assignment>, ApiError> {
-        for job in waiting::order(&self.app, &self.queue).await? {
-            if let Some(assignment) = self.take(runner, &job).await? {
-                return Ok(Some(assignment));
+        for job in waiting::order(&self.app, &self.queue).await?.iter() {
+            match self.take(runner, job).await {
+                Ok(Some(assignment)) => return Ok(Some(assignment)),
+                Ok(None) => {}
+                // What is wrong with the vault is not wrong with the job, and will be made good.
+                Err(error) if error.may_pass() || self.app.vault.check().await.is_err() => return Err(error),
+                Err(error) => self.end_unreadable(job, &error).await?,
             }
         }
         Ok(None)
     }
 
+    /// Ends the run of a job that cannot be given to anybody, so that it does not stop those behind it.
+    async fn end_unreadable(&self, job: &Versioned<Job>, error: &ApiError) -> Result<(), ApiError> {
+        tracing::error!(job = %job.id, run = %job.run_id, error = chain(error), "a job cannot be given to any runner; its run ends");
+        let event = Event::Failed { reason: CANNOT_BE_GIVEN.to_owned() };
+        match runs::step(&self.app, &job.run_id, &event, None, Batch::new().check(job)).await {
+            Ok(run) => super::after_phase(&self.app, &run).await,
+            // Somebody else took it or ended it in between.
+            Err(ApiError::Refused(_) | ApiError::Busy) => {}
+            Err(error) if error.may_pass() => return Err(error),
+            Err(error) => tracing::error!(run = %job.run_id, error = chain(&error), "its run cannot be ended either; the next job goes on"),
+        }
+        Ok(())
+    }
+
     /// Gives out again what the runner was given and never received, since this or another node died before it could answer.
     async fn take_back(&self, runner: &RunnerInfo) -> Result<(), ApiError> {
         let (Some(holds), Some(question)) = (&runner.holds, &runner.question) else { return Ok(()) };
-        let claimed = Query::of::<Job>().equals("queue", &self.queue).equals("status", "claimed").limit(MAX_CLAIMED);
-        let claimed = self.app.store.list::<Job>(claimed).await?.items;
+        let claimed = waiting::at_work_in(&self.app, &self.queue).await?;
         for job in claimed.iter().filter(|job| job.never_reached(&runner.name, question, holds)) {
             tracing::info!(job = %job.id, run = %job.run_id, runner = runner.name, "a job that never reached its runner is given out again");
             match runs::step(&self.app, &job.run_id, &Event::NeverReceived, None, Batch::new().check(job)).await {
@@ -103,7 +125,9 @@ impl LocalControl {
     }
 
     async fn take(&self, runner: &RunnerInfo, job: &Versioned<Job>) -> Result<Option<Assignment>, ApiError> {
-        let Some(run) = self.app.store.find::<Run>(job.run_id.as_str()).await? else { return Ok(None) };
+        let run = self.app.store.find::<Run>(job.run_id.as_str()).await?;
+        // Looked at before anything is opened: in a long queue others may have taken the job already.
+        let Some(run) = run.filter(|run| run.allows(&Event::Claimed, self.app.now())) else { return Ok(None) };
         let token = tokens::new_secret(&self.app);
         let mut claimed = job.record.clone().claimed(&runner.name, self.app.now()).answering(runner.question.clone());
         claimed.token_digest = Some(tokens::digest(token.expose()));
@@ -165,7 +189,7 @@ impl LocalControl {
             match self.app.store.commit(decide(&held)).await {
                 Ok(()) => return Ok(()),
                 Err(Error::Conflict { .. }) => {}
-                Err(error) => return Err(unavailable(error)),
+                Err(error) => return Err(refused(error.into())),
             }
         }
         Err(unavailable(std::io::Error::other("too much changed at the same time")))
@@ -376,6 +400,79 @@ fn refused(error: ApiError) -> ControlError {
             ControlError::Refused(error.to_string())
         }
         ApiError::NotFound => ControlError::Fenced,
+        // What no store takes is as wrong the next time.
+        ApiError::Internal(source) if matches!(source.downcast_ref(), Some(Error::Invalid { .. })) => {
+            ControlError::Refused(source.to_string())
+        }
         other => unavailable(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use tfe_core::{
+        run::{RunOptions, Status},
+        secret::Sealed,
+        variable::{Category, Variable},
+    };
+
+    use super::*;
+    use crate::trial::Trial;
+
+    /// A trial with a run whose workspace has a damaged variable, and behind it one that has none.
+    async fn damaged() -> (Trial, Versioned<Run>, Versioned<Run>) {
+        let trial = Trial::new().await;
+        let (damaged, other) = (trial.workspace("damaged").await, trial.workspace("other").await);
+        trial
+            .commit(Batch::new().insert(&Variable {
+                id: trial.app.new_id(),
+                created_at: trial.app.now(),
+                workspace_id: damaged.clone(),
+                key: "token".to_owned(),
+                value: Some(Sealed::new("damaged".to_owned())),
+                description: None,
+                category: Category::Env,
+                hcl: false,
+                sensitive: true,
+                version_id: String::new(),
+            }))
+            .await;
+        let first = trial.queue(&damaged, RunOptions::default()).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let second = trial.queue(&other, RunOptions::default()).await;
+        (trial, first, second)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_nobody_can_be_given_ends_and_the_next_one_is_given() {
+        let (trial, first, second) = damaged().await;
+        let given = trial.claim().await.unwrap().expect("the second run is queued");
+        assert_eq!(given.run, second.id);
+        let first = trial.find(&first.id).await;
+        assert_eq!((first.status, first.error.as_deref()), (Status::Errored, Some(CANNOT_BE_GIVEN)));
+        let workspace = trial.find(&first.workspace_id).await;
+        assert_eq!((&workspace.current_run_id, &workspace.lock), (&None, &None), "the workspace is free");
+        assert!(runs::jobs(&trial.app, &first).await.unwrap().iter().all(|job| job.status == JobStatus::Finished));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_vault_is_away_the_queue_stays_as_it_is() {
+        let (trial, first, second) = damaged().await;
+        trial.vault.is_away.store(true, Relaxed);
+        assert!(matches!(trial.claim().await, Err(ControlError::Unavailable(_))));
+        for run in [&first, &second] {
+            assert_eq!(trial.find(&run.id).await.status, Status::PlanQueued);
+        }
+        trial.vault.is_away.store(false, Relaxed);
+        assert_eq!(trial.claim().await.unwrap().unwrap().run, second.id);
+    }
+
+    #[test]
+    fn what_no_store_takes_is_refused_and_not_asked_for_again() {
+        let invalid = Error::Invalid { kind: "state_outputs", reason: "the body holds a NUL character".to_owned() };
+        assert!(matches!(refused(invalid.into()), ControlError::Refused(reason) if reason.contains("NUL")));
+        assert!(matches!(refused(Error::unavailable("away").into()), ControlError::Unavailable(_)));
     }
 }

@@ -1,14 +1,17 @@
 //! Logs: pieces while a phase is at work, one blob afterwards; read by offset as the CLI does.
 //!
-//! What is stored is exactly what the runner sent. The frame that the CLI looks for, STX before the first byte and ETX
-//! after the last (contract 1.6), is added on reading: whether the end is shown follows from the phase's status in the
-//! run's record, so a reader can never see the end of a log before the status that belongs to it (contract 1.7).
+//! What is stored is exactly what the runner sent, up to [`MAX_LOG_BYTES`]. The frame that the CLI looks for, STX before the
+//! first byte and ETX after the last (contract 1.6), is added on reading: whether the end is shown follows from the phase's
+//! status in the run's record, so a reader can never see the end of a log before the status that belongs to it (contract 1.7).
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tfe_core::{
     id::Id,
     log::{LogChunk, MAX_CHUNK_BYTES},
+    record::Record,
     run::{Phase, Run},
 };
 use tfe_storage::{Batch, Direction, Error, Query, Sort, StoreExt, Versioned};
@@ -20,8 +23,10 @@ use crate::{app::App, error::ApiError};
 const STX: u8 = 0x02;
 /// Ends a log for the CLI's reader.
 const ETX: u8 = 0x03;
-/// Largest log; a configuration that prints more is cut, with a line that says so.
+/// Largest log; of a configuration that prints more the rest is not kept. [`CUT`] follows, so only a log that was cut is longer.
 pub(crate) const MAX_LOG_BYTES: u64 = 256 << 20;
+/// The end of a log that was cut, for whoever reads it.
+const CUT: &[u8] = b"\nThis log is longer than 256 MiB; what follows is not kept. Let the configuration print less to see all of it.\n";
 /// How often an append is decided anew because the job or the log changed in between: its lease is renewed every few seconds.
 const MAX_ATTEMPTS: u32 = 20;
 /// How many pieces are read from the store at once.
@@ -46,7 +51,8 @@ pub(crate) async fn length(app: &App, run: &Run, phase: Phase) -> Result<u64, Ap
     Ok(last.map_or(0, |chunk| chunk.offset + chunk.length))
 }
 
-/// Appends at `offset`, as long as the fence stands. What is stored already is not stored again; a gap is refused.
+/// Appends at `offset`, as long as the fence stands. What is stored already is not stored again; a gap is refused. What goes
+/// beyond [`MAX_LOG_BYTES`] is accepted and not kept: the runner cannot do anything about it.
 pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8], mut fence: Fence) -> Result<(), ApiError> {
     for _ in 0..MAX_ATTEMPTS {
         match append_rest(app, run, phase, offset, content, &fence).await {
@@ -62,14 +68,21 @@ pub(crate) async fn append(app: &App, run: &Run, phase: Phase, offset: u64, cont
 /// Appends what is not stored yet; [`ApiError::Busy`] if the job or the log changed in between.
 async fn append_rest(app: &App, run: &Run, phase: Phase, offset: u64, content: &[u8], fence: &Fence) -> Result<(), ApiError> {
     let stored = length(app, run, phase).await?;
+    if stored > MAX_LOG_BYTES {
+        return Ok(());
+    }
     if offset > stored {
         return Err(ApiError::BadRequest(format!("the log has {stored} bytes; continue there")));
     }
     let known = usize::try_from(stored - offset).unwrap_or(usize::MAX).min(content.len());
-    let room = usize::try_from(MAX_LOG_BYTES.saturating_sub(stored)).unwrap_or(usize::MAX);
+    let new = &content[known..];
+    let room = usize::try_from(MAX_LOG_BYTES - stored).unwrap_or(usize::MAX);
+    let kept = &new[..room.min(new.len())];
     let log = run.phase_id(phase);
     let mut offset = stored;
-    for piece in content[known..].chunks(MAX_CHUNK_BYTES).take_while(|piece| piece.len() <= room) {
+    // A piece of its own, so that there is all of it or nothing.
+    let cut = (new.len() > room).then_some(CUT);
+    for piece in kept.chunks(MAX_CHUNK_BYTES).chain(cut) {
         let id = LogChunk::id_for(log, offset);
         let content = app.vault.seal(&LogChunk::CONTENT.context(&id), piece).await?;
         let length = piece.len() as u64;
@@ -127,7 +140,7 @@ pub(crate) async fn join(app: &App, run_id: &Id<Run>, phase: Phase) -> Result<()
             // Nothing to join, and nothing will come: the phase is over.
             return Ok(());
         }
-        let blob = app.blobs.put(app.new_id(), app.now(), all_pieces(app, &run, phase), total).await?;
+        let blob = app.blobs.put(app.new_id(), app.now(), all_pieces(app, run.phase_id(phase)), total).await?;
         let mut joined = run.record.clone();
         joined.phase_mut(phase).log = Some(blob.id.clone());
         match app.store.commit(Batch::new().insert(&blob).update(&run, &joined)).await {
@@ -172,10 +185,7 @@ async fn content(app: &App, run: &Run, phase: Phase, from: u64, limit: usize) ->
         return Ok(parts.concat());
     }
     let mut found = Vec::new();
-    for chunk in chunks_from(app, run.phase_id(phase), from).await? {
-        if found.len() >= limit {
-            break;
-        }
+    for chunk in chunks_between(app, run.phase_id(phase), from, from + limit as u64).await? {
         let skip = usize::try_from((from + found.len() as u64).saturating_sub(chunk.offset)).unwrap_or(usize::MAX);
         let bytes = app.vault.open(&LogChunk::CONTENT.context(&chunk.id), &chunk.content).await?;
         found.extend_from_slice(bytes.get(skip..).unwrap_or_default());
@@ -184,16 +194,15 @@ async fn content(app: &App, run: &Run, phase: Phase, from: u64, limit: usize) ->
     Ok(found)
 }
 
-/// The pieces that hold the bytes from `from` on, as far as one reader takes at once. Readers follow the end, so the
-/// search goes backwards from there.
-async fn chunks_from(app: &App, log: &str, from: u64) -> Result<Vec<Versioned<LogChunk>>, ApiError> {
+/// The pieces that hold the bytes between two offsets. Readers follow the end, so the search goes backwards from there.
+async fn chunks_between(app: &App, log: &str, from: u64, to: u64) -> Result<Vec<Versioned<LogChunk>>, ApiError> {
     let mut found: Vec<Versioned<LogChunk>> = Vec::new();
     let mut skip = 0;
     loop {
         let query = pieces(log).sort(Sort::Id, Direction::Descending).page(skip, PIECES_AT_ONCE);
         let page = app.store.list::<LogChunk>(query).await?.items;
         let done = page.len() < usize::try_from(PIECES_AT_ONCE).unwrap_or(usize::MAX) || page.iter().any(|chunk| chunk.offset <= from);
-        found.extend(page.into_iter().filter(|chunk| chunk.offset + chunk.length > from));
+        found.extend(page.into_iter().filter(|chunk| chunk.offset < to && chunk.offset + chunk.length > from));
         if done {
             found.reverse();
             return Ok(found);
@@ -202,19 +211,108 @@ async fn chunks_from(app: &App, log: &str, from: u64) -> Result<Vec<Versioned<Lo
     }
 }
 
-fn all_pieces(app: &App, run: &Run, phase: Phase) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + Unpin + use<> {
-    let (app, run) = (app.clone(), run.clone());
-    let parts = stream::try_unfold(0_u64, move |from| {
-        let (app, run) = (app.clone(), run.clone());
-        async move {
-            let part = content(&app, &run, phase, from, MAX_CHUNK_BYTES).await.map_err(std::io::Error::other)?;
-            let next = from + part.len() as u64;
-            Ok((!part.is_empty()).then(|| (Bytes::from(part), next)))
+/// The content of a log that grows no more, piece by piece. Each is read once, and few are in memory.
+fn all_pieces(app: &App, log: &str) -> impl futures::Stream<Item = std::io::Result<Bytes>> + Send + Unpin + use<> {
+    let walk = (app.clone(), log.to_owned(), LogChunk::before_all(log), VecDeque::new());
+    let parts = stream::try_unfold(walk, |(app, log, mut last, mut read)| async move {
+        if read.is_empty() {
+            read = pieces_after(&app, &log, &last).await.map_err(std::io::Error::other)?;
         }
+        let Some(chunk) = read.pop_front() else { return Ok(None) };
+        let bytes = app.vault.open(&LogChunk::CONTENT.context(&chunk.id), &chunk.content).await.map_err(std::io::Error::other)?;
+        last = chunk.id.to_string();
+        Ok(Some((Bytes::from(bytes.to_vec()), (app, log, last, read))))
     });
     parts.boxed()
 }
 
+/// The next pieces of a log. The ids of a log follow each other, so they are found by id alone, wherever they are in it.
+async fn pieces_after(app: &App, log: &str, after: &str) -> Result<VecDeque<LogChunk>, ApiError> {
+    let next = app.store.list::<LogChunk>(Query::by_id(LogChunk::KIND, Some(after), PIECES_AT_ONCE)).await?.items;
+    Ok(next.into_iter().map(Versioned::into_record).take_while(|chunk| chunk.log == log).collect())
+}
+
+/// A run with a log in pieces: the run of the first piece behind this place in the order of all, which becomes the place behind
+/// that log, and none at the end.
+pub(crate) async fn next_in_pieces(app: &App, place: &mut Option<String>) -> Result<Option<Id<Run>>, ApiError> {
+    let first = app.store.list::<LogChunk>(Query::by_id(LogChunk::KIND, place.as_deref(), 1)).await?.items.pop();
+    *place = first.as_ref().map(|chunk| LogChunk::after_all(&chunk.log));
+    Ok(first.map(|chunk| chunk.run_id.clone()))
+}
+
 fn pieces(log: &str) -> Query {
     Query::of::<LogChunk>().equals("log", log)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use tfe_core::run::{Event, PhaseStatus, RunOptions};
+
+    use super::*;
+    use crate::{
+        service::runs,
+        trial::{Trial, ticket},
+    };
+
+    async fn chunk(app: &App, run: &Run, offset: u64, content: &[u8]) -> LogChunk {
+        let id = LogChunk::id_for(run.plan_id.as_str(), offset);
+        let (log, length) = (run.plan_id.to_string(), content.len() as u64);
+        let content = app.vault.seal(&LogChunk::CONTENT.context(&id), content).await.unwrap();
+        LogChunk { id, created_at: app.now(), run_id: run.id.clone(), log, offset, length, content }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_goes_beyond_the_limit_is_accepted_and_said_once_to_be_missing() {
+        let trial = Trial::new().await;
+        let run = trial.queue(&trial.workspace("app").await, RunOptions::default()).await;
+        let ticket = ticket(&trial.claim().await.unwrap().unwrap());
+        let run = trial.find(&run.id).await;
+        let end = MAX_LOG_BYTES - 5;
+        trial.commit(Batch::new().insert(&chunk(&trial.app, &run, end - 4, b"1234").await)).await;
+
+        let job = trial.job(&ticket).await;
+        let append = |offset, content: &'static [u8]| append(&trial.app, &run, Phase::Plan, offset, content, Fence::of(job.clone()));
+        append(end, b"567890 and more").await.unwrap();
+        append(end, b"567890 and more").await.unwrap();
+        append(end + 15, b"and more").await.unwrap();
+        append(end + 23, b"and the end").await.unwrap();
+
+        let kept = content(&trial.app, &run, Phase::Plan, end - 4, usize::MAX / 2).await.unwrap();
+        assert_eq!(kept, [b"123456789".as_slice(), CUT].concat());
+        assert_eq!(length(&trial.app, &run, Phase::Plan).await.unwrap(), MAX_LOG_BYTES + CUT.len() as u64);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_is_joined_by_reading_each_piece_once() {
+        const PIECES: u64 = 3 * PIECES_AT_ONCE + 1;
+        let trial = Trial::new().await;
+        let workspace = trial.workspace("app").await;
+        let run = trial.queue(&workspace, RunOptions::default()).await;
+        let other = trial.queue(&workspace, RunOptions { plan_only: true, ..RunOptions::default() }).await;
+        let mut batch = Batch::new().insert(&chunk(&trial.app, &other, 0, b"of another run").await);
+        let mut text = Vec::new();
+        for number in 0..PIECES {
+            let piece = vec![u8::try_from(number % 251).unwrap(); MAX_CHUNK_BYTES];
+            batch = batch.insert(&chunk(&trial.app, &run, text.len() as u64, &piece).await);
+            text.extend(piece);
+        }
+        trial.commit(batch).await;
+        runs::step(&trial.app, &run.id, &Event::CancelRequested, None, Batch::new()).await.unwrap();
+
+        let before = trial.store.read.load(Relaxed);
+        join(&trial.app, &run.id, Phase::Plan).await.unwrap();
+        let read = trial.store.read.load(Relaxed) - before;
+        // Once to join and once to remove, and a few besides.
+        assert!(read < 2 * PIECES + 10, "{read} records were read for {PIECES} pieces");
+
+        let run = trial.find(&run.id).await;
+        assert_eq!(run.plan.status, PhaseStatus::Canceled);
+        assert!(run.plan.log.is_some());
+        assert!(content(&trial.app, &run, Phase::Plan, 0, text.len() + 1).await.unwrap() == text);
+        let mut place = None;
+        assert_eq!(next_in_pieces(&trial.app, &mut place).await.unwrap(), Some(other.id.clone()));
+        assert_eq!(next_in_pieces(&trial.app, &mut place).await.unwrap(), None);
+    }
 }

@@ -19,6 +19,7 @@ pub(crate) mod support;
 pub(crate) mod tokens;
 pub(crate) mod versions;
 pub(crate) mod waiting;
+pub(crate) mod walk;
 pub(crate) mod workspaces;
 
 use tfe_core::{
@@ -37,10 +38,12 @@ use crate::{app::App, error::chain};
 pub(crate) async fn after_phase(app: &App, run: &Run) {
     tokio::spawn(join_logs(app.clone(), run.id.clone()));
     // If it panics, that is in the log of the process, and a round does it.
-    let _ = tokio::spawn(admit_next(app.clone(), run.workspace_id.clone())).await;
+    let (app, workspace) = (app.clone(), run.workspace_id.clone());
+    let _ = tokio::spawn(async move { admit_next(&app, &workspace).await }).await;
 }
 
-async fn join_logs(app: App, run: Id<Run>) {
+/// Joins the logs of a run's phases that are over.
+pub(crate) async fn join_logs(app: App, run: Id<Run>) {
     for phase in [Phase::Plan, Phase::Apply] {
         if let Err(error) = logs::join(&app, &run, phase).await {
             tracing::warn!(%run, error = chain(&error), "a log was not joined yet");
@@ -48,8 +51,10 @@ async fn join_logs(app: App, run: Id<Run>) {
     }
 }
 
-async fn admit_next(app: App, workspace: Id<Workspace>) {
-    if let Err(error) = runs::admit(&app, &workspace).await {
+/// Lets runs of a workspace go on after something was committed. What was committed is true whatever becomes of this; the
+/// reconciler lets them go on later.
+pub(crate) async fn admit_next(app: &App, workspace: &Id<Workspace>) {
+    if let Err(error) = runs::admit(app, workspace).await {
         tracing::warn!(%workspace, error = chain(&error), "the workspace's queue was not looked at yet");
     }
 }

@@ -4,29 +4,30 @@ use std::time::Duration;
 
 use tfe_core::{
     agent::FLEET,
-    job::Job,
+    duty::Duty,
     node::{HEARTBEAT_SECONDS, Node},
 };
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 use tokio_util::sync::CancellationToken;
 
+use super::waiting;
 use crate::{
     app::App,
     error::{ApiError, chain},
 };
 
+/// The name of the loop that tells of this node, for those who watch over it.
+pub(crate) const LOOP: &str = "node";
 /// Most nodes that are listed: far more than one database can serve.
 const MAX_NODES: u64 = 1_000;
-/// Most jobs at work among which a node's own are counted.
-const MAX_CLAIMED: u64 = 2_000;
 /// How often a note is tried when others write it at the same time.
 const MAX_ATTEMPTS: u32 = 20;
 
 /// Tells of this node and obeys operators until `shutdown`, and then that it leaves.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     let interval = Duration::from_secs(HEARTBEAT_SECONDS.unsigned_abs());
-    // Once another process is this node, this one has nothing to tell.
     while !app.health.is_handed_over() {
+        app.health.loops.turned(LOOP);
         match tell(&app, shutdown.is_cancelled()).await {
             Ok(node) => app.health.set_draining(shutdown.is_cancelled() || node.drain_requested),
             Err(error) => tracing::debug!(error = chain(&error), "this node could not tell of itself"),
@@ -40,6 +41,8 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
             () = tokio::time::sleep(interval) => {}
         }
     }
+    // Once another process is this node, this one has nothing to tell.
+    shutdown.cancelled().await;
 }
 
 /// All nodes that were there lately.
@@ -54,11 +57,14 @@ pub(crate) async fn request_drain(app: &App, name: &str, drain: bool) -> Result<
     Ok(changed.into_record())
 }
 
-/// Forgets nodes that have been gone for long.
-pub(crate) async fn forget(app: &App) -> Result<(), ApiError> {
+/// Forgets nodes that have been gone for long, as a part of that duty.
+pub(crate) async fn forget(app: &App, duty: &Versioned<Duty>) -> Result<(), ApiError> {
     let now = app.now();
     let batch = list(app).await?.iter().filter(|node| node.is_forgotten(now)).fold(Batch::new(), Batch::delete);
-    match app.store.commit(batch).await {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    match app.store.commit(Batch::new().check(duty).and(batch)).await {
         Ok(()) | Err(Error::Conflict { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -66,8 +72,7 @@ pub(crate) async fn forget(app: &App) -> Result<(), ApiError> {
 
 /// How many jobs this node's own runner has.
 pub async fn own_jobs(app: &App) -> Result<usize, ApiError> {
-    let claimed = Query::of::<Job>().equals("queue", FLEET).equals("status", "claimed").limit(MAX_CLAIMED);
-    let claimed = app.store.list::<Job>(claimed).await?.items;
+    let claimed = waiting::at_work_in(app, FLEET).await?;
     Ok(claimed.iter().filter(|job| job.lease.as_ref().is_some_and(|lease| lease.holder == app.settings.node)).count())
 }
 

@@ -16,6 +16,8 @@ use crate::{app::App, error::ApiError};
 
 /// Records that are looked at at once.
 const PAGE: u64 = 500;
+/// How often what is in flight is looked at anew since the installation changed: others change it a few times at most.
+const MAX_ATTEMPTS: u32 = 20;
 
 /// The restore that this installation comes from, if any.
 pub(crate) async fn restoration(app: &App) -> Result<Option<Restoration>, ApiError> {
@@ -49,34 +51,71 @@ pub(crate) async fn held(app: &App, run: &Versioned<Run>, event: &Event) -> Resu
 /// Ends what was in flight in the snapshot, once. Stopped at any point it goes on at the next start; until it is done no server
 /// works on the installation.
 pub(crate) async fn settle(app: &App) -> Result<(), ApiError> {
-    let Some(restoration) = restoration(app).await?.filter(|restoration| !restoration.is_settled) else { return Ok(()) };
-    forget::<Duty>(app).await?;
-    forget::<Node>(app).await?;
-    forget::<Agent>(app).await?;
+    for _ in 0..MAX_ATTEMPTS {
+        let present = app.store.find::<Installation>(Installation::only_id().as_str()).await?;
+        let Some(installation) = present.filter(|installation| is_unsettled(installation)) else { return Ok(()) };
+        if settle_from(app, &installation).await? {
+            return Ok(());
+        }
+    }
+    Err(ApiError::Busy)
+}
+
+fn is_unsettled(installation: &Installation) -> bool {
+    installation.restoration.as_ref().is_some_and(|restoration| !restoration.is_settled)
+}
+
+/// The same from the installation as it was read, which each commit checks: another node may be through with it and at work, and what
+/// is in flight then is its own. False if so.
+async fn settle_from(app: &App, installation: &Versioned<Installation>) -> Result<bool, ApiError> {
+    let Some(restoration) = &installation.restoration else { return Ok(true) };
+    let is_same =
+        forget::<Duty>(app, installation).await? && forget::<Node>(app, installation).await? && forget::<Agent>(app, installation).await?;
+    if !is_same {
+        return Ok(false);
+    }
     let mut ended = 0_u64;
     for status in Status::ALL.into_iter().filter(|status| !status.is_final() && *status != Status::Pending) {
         loop {
             let runs = app.store.list::<Run>(Query::of::<Run>().equals("status", status).limit(PAGE)).await?.items;
             for run in &runs {
-                fence(app, run).await?;
-                match runs::step(app, &run.id, &Event::Restored { reached: restoration.reached }, None, Batch::new()).await {
-                    // Another node, which settles too, was faster.
-                    Ok(_) | Err(ApiError::Refused(_)) => ended += 1,
-                    Err(error) => return Err(error),
+                if !end(app, installation, restoration, run).await? {
+                    return Ok(false);
                 }
+                ended += 1;
             }
             if (runs.len() as u64) < PAGE {
                 break;
             }
         }
     }
-    change(app, |restoration| restoration.is_settled = true).await?;
+    let settled = Restoration { is_settled: true, ..restoration.clone() };
+    let settled = Installation { restoration: Some(settled), ..installation.record.clone() };
+    match app.store.commit(Batch::new().update(installation, &settled)).await {
+        Ok(()) => {}
+        Err(tfe_storage::Error::Conflict { .. }) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
     tracing::warn!(ended, reached = %restoration.reached, "this installation was restored; runs that were in flight have ended");
-    Ok(())
+    Ok(true)
+}
+
+/// Ends a run. False if the installation is another by now.
+async fn end(app: &App, installation: &Versioned<Installation>, restoration: &Restoration, run: &Versioned<Run>) -> Result<bool, ApiError> {
+    if !fence(app, installation, run).await? {
+        return Ok(false);
+    }
+    let event = Event::Restored { reached: restoration.reached };
+    match runs::step(app, &run.id, &event, None, Batch::new().check(installation)).await {
+        // Another node, which settles too, was faster.
+        Ok(_) | Err(ApiError::Refused(_)) => Ok(true),
+        Err(ApiError::Busy) if !is_still(app, installation).await? => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the workers of these jobs still send is refused: their tokens mean nothing, and what they spooled opens for nobody.
-async fn fence(app: &App, run: &Run) -> Result<(), ApiError> {
+async fn fence(app: &App, installation: &Versioned<Installation>, run: &Run) -> Result<bool, ApiError> {
     let mut batch = Batch::new();
     for job in runs::jobs(app, run).await? {
         let mut key = [0_u8; tfe_core::cipher::KEY_LENGTH];
@@ -85,19 +124,28 @@ async fn fence(app: &App, run: &Run) -> Result<(), ApiError> {
         let fenced = Job { spool_key, token_digest: None, fencing_token: job.fencing_token + 1, ..job.record.clone() };
         batch = batch.update(&job, fenced);
     }
-    match app.store.commit(batch).await {
-        Ok(()) | Err(tfe_storage::Error::Conflict { .. }) => Ok(()),
+    commit(app, installation, batch).await
+}
+
+/// Nobody is left who wrote these.
+async fn forget<T: tfe_core::record::Record>(app: &App, installation: &Versioned<Installation>) -> Result<bool, ApiError> {
+    let records = app.store.list::<T>(Query::of::<T>().limit(PAGE)).await?.items;
+    commit(app, installation, records.iter().fold(Batch::new(), Batch::delete)).await
+}
+
+/// Commits unless the installation is another by now, which gives false.
+async fn commit(app: &App, installation: &Versioned<Installation>, batch: Batch) -> Result<bool, ApiError> {
+    match app.store.commit(batch.check(installation)).await {
+        Ok(()) => Ok(true),
+        // Another node that settles too was faster, or it has ended and works.
+        Err(tfe_storage::Error::Conflict { .. }) => is_still(app, installation).await,
         Err(error) => Err(error.into()),
     }
 }
 
-/// Nobody is left who wrote these.
-async fn forget<T: tfe_core::record::Record>(app: &App) -> Result<(), ApiError> {
-    let records = app.store.list::<T>(Query::of::<T>().limit(PAGE)).await?.items;
-    match app.store.commit(records.iter().fold(Batch::new(), Batch::delete)).await {
-        Ok(()) | Err(tfe_storage::Error::Conflict { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+async fn is_still(app: &App, installation: &Versioned<Installation>) -> Result<bool, ApiError> {
+    let now = app.store.find::<Installation>(Installation::only_id().as_str()).await?;
+    Ok(now.is_some_and(|now| now.version == installation.version))
 }
 
 async fn is_paused(app: &App) -> Result<bool, ApiError> {

@@ -18,7 +18,7 @@ use tfe_core::{
 use tfe_queue::Hint;
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
-use super::{restored, versions};
+use super::{admit_next, restored, versions};
 use crate::{
     app::App,
     error::{ApiError, chain},
@@ -87,12 +87,13 @@ pub(crate) async fn create(app: &App, workspace: &Id<Workspace>, new: NewRun) ->
             Err(Error::Conflict { .. }) => {}
             Err(error) => return Err(error.into()),
             Ok(()) => {
-                end_superseded(app, &run).await?;
-                // The run is queued; if it cannot begin now, since the vault is away, the reconciler lets it later.
-                if let Err(error) = admit(app, workspace).await {
-                    tracing::warn!(run = %run.id, error = chain(&error), "a run waits");
+                // The run is queued whatever fails from here on: an error would make the client queue another one.
+                if let Err(error) = end_superseded(app, &run).await {
+                    tracing::warn!(run = %run.id, error = chain(&error), "older runs that a new one makes pointless go on");
                 }
-                return app.store.find::<Run>(run.id.as_str()).await?.ok_or(ApiError::NotFound);
+                admit_next(app, workspace).await;
+                let present = app.store.find::<Run>(run.id.as_str()).await.ok().flatten();
+                return Ok(present.unwrap_or_else(|| Versioned::inserted(run)));
             }
         }
     }
@@ -107,11 +108,16 @@ async fn version(app: &App, workspace: &Id<Workspace>, wanted: &str) -> Result<S
 
 /// Lets the waiting runs of a workspace go on whose turn it is.
 pub(crate) async fn admit(app: &App, workspace: &Id<Workspace>) -> Result<(), ApiError> {
+    admit_with(app, workspace, Batch::new()).await
+}
+
+/// The same, each together with `also`.
+pub(crate) async fn admit_with(app: &App, workspace: &Id<Workspace>, also: Batch) -> Result<(), ApiError> {
     let Some(current) = app.store.find::<Workspace>(workspace.as_str()).await? else { return Ok(()) };
     let waiting = waiting(app, workspace).await?;
     let turn = admissible(&current, waiting.iter().map(|run| &run.record));
     for run in turn {
-        match step(app, &run.id, &Event::Admitted, None, Batch::new()).await {
+        match step(app, &run.id, &Event::Admitted, None, also.clone()).await {
             // Somebody else admitted it, cancelled it, or took the workspace.
             Ok(_) | Err(ApiError::Refused(_) | ApiError::Busy) => {}
             Err(error) => return Err(error),
@@ -243,6 +249,33 @@ async fn new_job(app: &App, run: &Run, phase: Phase) -> Result<Job, ApiError> {
     })
 }
 
+/// Puts the queued jobs of a workspace before the workers that it has now.
+pub(crate) async fn place_all(app: &App, workspace: &Workspace) -> Result<(), ApiError> {
+    let queued = Query::of::<Run>().equals("workspace_id", &workspace.id).any_of("status", [Status::PlanQueued, Status::ApplyQueued]);
+    for run in app.store.list::<Run>(queued.limit(MAX_WAITING)).await?.items {
+        for job in jobs(app, &run).await? {
+            place(app, &job, workspace, Batch::new()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts a job, if it is queued, before the workers that its workspace has now, together with `also`.
+pub(crate) async fn place(app: &App, job: &Versioned<Job>, workspace: &Workspace, also: Batch) -> Result<(), ApiError> {
+    let queue = workspace.settings.queue();
+    if job.status != JobStatus::Queued || job.queue == queue {
+        return Ok(());
+    }
+    tracing::info!(job = %job.id, run = %job.run_id, from = job.queue, to = queue, "a job follows its workspace to other workers");
+    match app.store.commit(also.update(job, Job { queue: queue.to_owned(), ..job.record.clone() })).await {
+        Ok(()) => app.coordination.notify(JOBS_TOPIC),
+        // It was taken, or is over.
+        Err(Error::Conflict { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
 /// The jobs of a run: at most one for each phase.
 pub(crate) async fn jobs(app: &App, run: &Run) -> Result<Vec<Versioned<Job>>, ApiError> {
     Ok(app.store.list::<Job>(Query::of::<Job>().equals("run_id", &run.id)).await?.items)
@@ -280,4 +313,20 @@ pub(crate) fn log_topic(log: &str) -> String {
 fn history(app: &App, run: &Run, action: &str, actor: Option<Id<User>>) -> RunEvent {
     let description = run.error.clone().filter(|_| run.status == Status::Errored);
     RunEvent { id: app.new_id(), created_at: app.now(), run_id: run.id.clone(), action: action.to_owned(), description, actor }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trial::Trial;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_was_queued_is_answered_whatever_fails_afterwards() {
+        let trial = Trial::new().await;
+        let workspace = trial.workspace("app").await;
+        trial.damaged::<Run>(serde_json::json!({ "workspace_id": workspace, "status": "pending" })).await;
+        let options = RunOptions { plan_only: true, branch: Some("main".to_owned()), ..RunOptions::default() };
+        let run = trial.queue(&workspace, options).await;
+        assert_eq!(trial.find(&run.id).await.status, Status::Pending, "it waits for a look that succeeds");
+    }
 }

@@ -19,7 +19,7 @@ use tfe_core::{
 };
 use tfe_storage::{Batch, Error, Query, StoreExt, Versioned};
 
-use super::{fence::Fence, state_reader};
+use super::{fence::Fence, runs::run_topic, state_reader};
 use crate::{app::App, error::ApiError};
 
 /// How often a commit is decided anew because something changed in between.
@@ -49,7 +49,7 @@ pub(crate) async fn announce(app: &App, workspace: &Workspace, new: NewState) ->
     }
     let lineage = new.lineage.or_else(|| current.as_ref().map(|version| version.lineage.clone())).unwrap_or_default();
     let version = StateVersion { created_by: new.created_by, rolled_back_from: new.rolled_back_from, ..empty(app, workspace, new.run_id) };
-    let version = StateVersion { serial: new.serial, lineage, md5: new.md5, ..version };
+    let version = StateVersion { serial: new.serial, lineage, md5: new.md5, forced: Some(new.force), ..version };
     app.store.commit(Batch::new().insert(&version)).await?;
     Ok(version)
 }
@@ -120,15 +120,21 @@ pub(crate) enum Arrival {
     Late,
 }
 
-/// Stores a snapshot that a run made while it applied. A run has one state version, which the newest snapshot fills.
+/// Stores a snapshot that a run made while it applied. A run has one state version, which the newest snapshot fills. A late one that
+/// cannot become the current state is refused, and kept as a version beside it.
 pub(crate) async fn save_from_run(app: &App, run: &Run, content: Bytes, arrival: Arrival) -> Result<(), ApiError> {
     let file = StateFile::parse(&content)?;
+    file.require_storable()?;
     let parts = stream::iter([Ok(content)]).boxed();
     if stored_serial(app, run).await?.is_some_and(|stored| stored >= file.serial) {
         return Ok(());
     }
     let blob = app.blobs.put(app.new_id(), app.now(), parts, app.settings.max_state_bytes).await?;
-    let saved = commit_snapshot(app, run, &blob, &file, arrival).await;
+    let is_late = matches!(arrival, Arrival::Late);
+    let saved = match commit_snapshot(app, run, &blob, &file, arrival).await {
+        Err(ApiError::Refused(why)) if is_late => return Err(keep_aside(app, run, &blob, &file, &why).await),
+        saved => saved,
+    };
     match &saved {
         Ok(Some(unused)) => {
             // The state is saved; an old object that stays is collected later.
@@ -188,6 +194,65 @@ async fn commit_snapshot(app: &App, run: &Run, blob: &Blob, file: &StateFile, mu
         }
     }
     Err(ApiError::Busy)
+}
+
+/// Keeps a state that cannot become the current one as a version that never is, for a person to bring home, and says so in the run.
+/// The answer is why it is not current and where it is.
+async fn keep_aside(app: &App, run: &Run, blob: &Blob, file: &StateFile, why: &Refused) -> ApiError {
+    let kept = commit_aside(app, &run.id, blob, file, why).await;
+    if !matches!(&kept, Ok((_, true))) && kept.as_ref().err().is_none_or(ApiError::had_no_effect) {
+        discard(app, blob).await;
+    }
+    match kept {
+        Ok((kept, _)) => {
+            tracing::error!(run = %run.id, state_version = %kept, %why, "the last state of a run came too late; it is kept");
+            app.coordination.notify(&run_topic(&run.id));
+            Refused(aside(&kept, why)).into()
+        }
+        Err(error) => error,
+    }
+}
+
+/// The version that holds such a state, and whether it was just made: the same state may come again.
+async fn commit_aside(
+    app: &App,
+    run: &Id<Run>,
+    blob: &Blob,
+    file: &StateFile,
+    why: &Refused,
+) -> Result<(Id<StateVersion>, bool), ApiError> {
+    for _ in 0..MAX_ATTEMPTS {
+        let run = app.store.find::<Run>(run.as_str()).await?.ok_or(ApiError::NotFound)?;
+        let workspace = app.store.find::<Workspace>(run.workspace_id.as_str()).await?.ok_or(ApiError::NotFound)?;
+        if let Some(known) = all_of_run(app, &run).await?.iter().find(|version| is_aside(version) && version.md5 == blob.md5) {
+            return Ok((known.id.clone(), false));
+        }
+        let version = filled(empty(app, &workspace, Some(run.id.clone())), blob, file);
+        let (serial, lineage, md5) = (file.serial, file.lineage.clone(), blob.md5.clone());
+        let version = StateVersion { status: StateStatus::Discarded, serial, lineage, md5, ..version };
+        let error = run.error.iter().cloned().chain([aside(&version.id, why)]).collect::<Vec<_>>().join("; ");
+        let told = Run { error: Some(error), ..run.record.clone() };
+        match app.store.commit(Batch::new().insert(blob).insert(&version).update(&run, &told)).await {
+            Ok(()) => return Ok((version.id, true)),
+            Err(Error::Conflict { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::Busy)
+}
+
+/// What people read about a state that was kept aside.
+fn aside(version: &Id<StateVersion>, why: &Refused) -> String {
+    format!(
+        "its last state came too late to become the current one, since {why}; it is kept as state version {version}: download that \
+         (/api/v2/state-versions/{version}/download), compare it with the current state, and bring home what is missing with \
+         terraform state push"
+    )
+}
+
+/// Whether the state came when another one had taken its place.
+fn is_aside(version: &StateVersion) -> bool {
+    version.status == StateStatus::Discarded && version.content.is_some()
 }
 
 /// A late state follows what the run began with, so nobody may have written another one since, nor be about to.
@@ -296,8 +361,14 @@ pub(crate) async fn outputs(app: &App, version: &Id<StateVersion>) -> Result<Vec
     Ok(app.store.list::<StateOutput>(Query::of::<StateOutput>().equals("state_version_id", version)).await?.items)
 }
 
+/// The one version that the snapshots of a run fill.
 async fn of_run(app: &App, run: &Run) -> Result<Option<Versioned<StateVersion>>, ApiError> {
-    Ok(app.store.find_by::<StateVersion>("run_id", run.id.as_str()).await?)
+    Ok(all_of_run(app, run).await?.into_iter().find(|version| !is_aside(version)))
+}
+
+/// With those that were kept aside; oldest first.
+async fn all_of_run(app: &App, run: &Run) -> Result<Vec<Versioned<StateVersion>>, ApiError> {
+    Ok(app.store.list::<StateVersion>(Query::of::<StateVersion>().equals("run_id", &run.id)).await?.items)
 }
 
 async fn stored_serial(app: &App, run: &Run) -> Result<Option<u64>, ApiError> {
@@ -321,6 +392,7 @@ fn empty(app: &App, workspace: &Workspace, run_id: Option<Id<Run>>) -> StateVers
         terraform_version: None,
         intermediate: false,
         rolled_back_from: None,
+        forced: Some(false),
         resources: Vec::new(),
     }
 }
@@ -346,4 +418,69 @@ fn filled(version: StateVersion, blob: &Blob, file: &StateFile) -> StateVersion 
 
 fn lineage_of(version: &StateVersion) -> Option<String> {
     Some(version.lineage.clone()).filter(|lineage| !lineage.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+    use tfe_core::run::{Event, RunOptions, Status};
+
+    use super::*;
+    use crate::{service::runs, trial::Trial};
+
+    fn state(serial: u64) -> Bytes {
+        json!({ "version": 4, "terraform_version": "1.9.0", "serial": serial, "lineage": "l", "outputs": {}, "resources": [] })
+            .to_string()
+            .into()
+    }
+
+    async fn is_refused(trial: &Trial, run: &Run, serial: u64) -> String {
+        match save_from_run(&trial.app, run, state(serial), Arrival::Late).await {
+            Err(ApiError::Refused(why)) => why.0,
+            other => panic!("it was not refused: {other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_that_comes_too_late_is_kept_beside_the_current_one() {
+        let trial = Trial::new().await;
+        let id = trial.workspace("app").await;
+        let (run, ticket) = trial.applying(&id).await;
+        let fence = Fence::of(trial.job(&ticket).await);
+        save_from_run(&trial.app, &run, state(1), Arrival::InTime(fence)).await.unwrap();
+        let settled = settled(&trial.app, &run).await.unwrap();
+        runs::step(&trial.app, &run.id, &Event::RunnerLost { retry: false }, None, settled).await.unwrap();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let next = trial.queue(&id, RunOptions::default()).await;
+        assert_eq!(next.status, Status::PlanQueued, "it has the workspace");
+
+        let why = is_refused(&trial, &run, 2).await;
+        assert_eq!(is_refused(&trial, &run, 2).await, why, "the same state comes again");
+
+        let versions = all_of_run(&trial.app, &run).await.unwrap();
+        let [own, kept] = versions.as_slice() else { panic!("{versions:?}") };
+        assert_eq!((own.serial, kept.serial, kept.status), (1, 2, StateStatus::Discarded));
+        assert!(why.contains(kept.id.as_str()), "{why}");
+        let told = trial.find(&run.id).await.record.error.unwrap();
+        assert!(told.contains(kept.id.as_str()) && told.starts_with("its runner was lost"), "{told}");
+        assert_eq!(told.matches(kept.id.as_str()).count(), why.matches(kept.id.as_str()).count(), "it is told once");
+        let blob = trial.find(kept.content.as_ref().unwrap()).await;
+        assert_eq!(trial.app.blobs.read_all(&blob, 1 << 20).await.unwrap(), state(2));
+        let workspace = trial.find(&id).await;
+        assert_eq!(workspace.current_state_version_id.as_ref(), Some(&own.id), "the current state is another one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_state_that_comes_late_to_an_untouched_workspace_is_the_current_one() {
+        let trial = Trial::new().await;
+        let id = trial.workspace("app").await;
+        let (run, _) = trial.applying(&id).await;
+        runs::step(&trial.app, &run.id, &Event::RunnerLost { retry: false }, None, Batch::new()).await.unwrap();
+        save_from_run(&trial.app, &run, state(2), Arrival::Late).await.unwrap();
+        let workspace = trial.find(&id).await;
+        let current = current(&trial.app, &workspace).await.unwrap().unwrap();
+        assert_eq!((current.serial, current.status, current.run_id.as_ref()), (2, StateStatus::Finalized, Some(&run.id)));
+    }
 }

@@ -83,7 +83,7 @@ fn snapshots(app: &App) -> Value {
     json!({
         "taken-at": known.taken_at.map(|at| at.to_string()),
         "verified-at": known.verified.map(|(_, at)| at.to_string()),
-        "error": known.error,
+        "error": known.error(),
         "journal-behind-since": journal.and_then(|journal| journal.behind_since).map(|at| at.to_string()),
     })
 }

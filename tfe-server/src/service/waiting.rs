@@ -1,7 +1,10 @@
 //! Why a run waits, for how many others, and what blocks it: whoever looks at a run that does not move can read here what to
 //! do about it.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tfe_core::{
     agent::{self, AgentPool},
@@ -9,17 +12,22 @@ use tfe_core::{
     job::{Job, JobStatus, fair_order},
     organization::Organization,
     run::{Run, Status, admissible},
+    time::Timestamp,
     workspace::{LockHolder, Workspace},
 };
 use tfe_storage::{Query, StoreExt, Versioned};
 
-use super::{agents, restored, runs};
+use super::{agents, restored, runs, walk};
 use crate::{app::App, error::ApiError};
 
-/// Most jobs of a queue that are looked at: beyond that a position is not exact, and nobody minds.
-pub(crate) const MAX_QUEUED: u64 = 2_000;
-/// Most jobs at work that are counted.
-const MAX_WORKING: u64 = 2_000;
+/// Most jobs of a queue that are put in order, the oldest of them: some twenty megabytes in memory, and hours of work for any fleet.
+const MAX_QUEUED: u64 = 20_000;
+/// Most jobs at work that are looked at: more than any installation has hands.
+const MAX_WORKING: u64 = 20_000;
+/// From how many jobs on the order of a queue is not made anew for everybody who asks, which would read several pages each time.
+const LONG: usize = 1_000;
+/// For how long the order of a long queue is taken for the present one, in milliseconds: a job at its end waits for minutes.
+const ORDER_MILLIS: u64 = 1_000;
 
 /// What a waiting run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +39,13 @@ pub(crate) struct Waiting {
     /// The id of what blocks it, if one thing does.
     pub(crate) blocked_by: Option<String>,
 }
+
+/// The orders of long queues, as they were a moment ago.
+#[derive(Debug, Default)]
+pub(crate) struct Orders(Mutex<BTreeMap<String, (Timestamp, Order)>>);
+
+/// Queued jobs in the order in which they are taken.
+type Order = Arc<Vec<Versioned<Job>>>;
 
 /// What the run waits for; none if it does not wait for the system.
 pub(crate) async fn of(app: &App, run: &Run, workspace: &Workspace) -> Result<Option<Waiting>, ApiError> {
@@ -45,18 +60,55 @@ pub(crate) async fn of(app: &App, run: &Run, workspace: &Workspace) -> Result<Op
     }
 }
 
-/// The queued jobs of a queue, in the order in which they are taken.
-pub(crate) async fn order(app: &App, queue: &str) -> Result<Vec<Versioned<Job>>, ApiError> {
-    let jobs = |status: &str, limit| Query::of::<Job>().equals("queue", queue).equals("status", status).limit(limit);
-    let queued = app.store.list::<Job>(jobs("queued", MAX_QUEUED)).await?.items;
+/// The queued jobs of a queue, in the order in which they are taken. In a long queue some of them may have been taken since.
+pub(crate) async fn order(app: &App, queue: &str) -> Result<Order, ApiError> {
+    if let Some(order) = app.orders.lately(queue, app.now()) {
+        return Ok(order);
+    }
+    let queued = walk::all::<Job>(app, jobs("queued").equals("queue", queue), MAX_QUEUED).await?;
     if queued.len() < 2 {
-        return Ok(queued);
+        return Ok(Arc::new(queued));
     }
     let mut working: BTreeMap<Id<Organization>, usize> = BTreeMap::new();
-    for job in app.store.list::<Job>(jobs("claimed", MAX_WORKING)).await?.items {
+    for job in at_work_in(app, queue).await? {
         *working.entry(job.record.organization_id).or_default() += 1;
     }
-    Ok(fair_order(&queued, &working, app.now()).into_iter().cloned().collect())
+    let now = app.now();
+    let order: Order = Arc::new(fair_order(&queued, &working, now).into_iter().cloned().collect());
+    app.orders.keep(queue, now, &order);
+    Ok(order)
+}
+
+/// The jobs of a queue that workers have.
+pub(crate) async fn at_work_in(app: &App, queue: &str) -> Result<Vec<Versioned<Job>>, ApiError> {
+    walk::all(app, jobs("claimed").equals("queue", queue), MAX_WORKING).await
+}
+
+/// All jobs that workers have.
+pub(crate) async fn at_work(app: &App) -> Result<Vec<Versioned<Job>>, ApiError> {
+    walk::all(app, jobs("claimed"), MAX_WORKING).await
+}
+
+fn jobs(status: &str) -> Query {
+    Query::of::<Job>().equals("status", status)
+}
+
+impl Orders {
+    fn lately(&self, queue: &str, now: Timestamp) -> Option<Order> {
+        let orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, order) = orders.get(queue)?;
+        (*at <= now && now.millis_since(*at) < ORDER_MILLIS).then(|| order.clone())
+    }
+
+    /// Keeps the order if its queue is long.
+    fn keep(&self, queue: &str, now: Timestamp, order: &Order) {
+        let mut orders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if order.len() < LONG {
+            orders.remove(queue);
+        } else {
+            orders.insert(queue.to_owned(), (now, order.clone()));
+        }
+    }
 }
 
 async fn for_workspace(app: &App, run: &Run, workspace: &Workspace) -> Result<Waiting, ApiError> {
@@ -87,8 +139,8 @@ async fn for_workspace(app: &App, run: &Run, workspace: &Workspace) -> Result<Wa
 
 async fn for_worker(app: &App, run: &Run) -> Result<Option<Waiting>, ApiError> {
     let Some(job) = runs::jobs(app, run).await?.into_iter().find(|job| job.status == JobStatus::Queued) else { return Ok(None) };
-    let place = order(app, &job.queue).await?.iter().position(|other| other.id == job.id);
-    let position = place.map_or(MAX_QUEUED, |place| place as u64) + 1;
+    let order = order(app, &job.queue).await?;
+    let position = order.iter().position(|other| other.id == job.id).unwrap_or(order.len()) as u64 + 1;
     let workers = agents::present(app, &job.queue).await?;
     let reason = if workers.is_empty() {
         nobody(app, &job.queue).await?
@@ -111,4 +163,73 @@ async fn nobody(app: &App, queue: &str) -> Result<String, ApiError> {
 
 fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tfe_core::{agent::FLEET, job::Priority, run::RunOptions};
+    use tfe_storage::Batch;
+
+    use super::*;
+    use crate::trial::Trial;
+
+    /// More than two pages of the store.
+    const MANY: usize = 2_100;
+
+    /// Makes many jobs like that of a run, each with a run of its own; the last of them.
+    async fn flood(trial: &Trial, run: &Run, like: &Job) -> Run {
+        let mut last = run.clone();
+        for _ in 0..MANY / 300 {
+            let mut batch = Batch::new();
+            for _ in 0..300 {
+                let app = &trial.app;
+                last = Run { id: app.new_id(), plan_id: app.new_id(), apply_id: app.new_id(), created_at: app.now(), ..run.clone() };
+                let job = Job { id: app.new_id(), run_id: last.id.clone(), token_digest: None, created_at: app.now(), ..like.clone() };
+                batch = batch.insert(&last).insert(&job);
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+            trial.commit(batch).await;
+        }
+        last
+    }
+
+    async fn job_of(trial: &Trial, run: &Run) -> Versioned<Job> {
+        runs::jobs(&trial.app, run).await.unwrap().pop().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thousands_of_jobs_of_one_organization_do_not_hide_those_of_others() {
+        let trial = Trial::new().await;
+        let id = trial.workspace("app").await;
+        let run = trial.queue(&id, RunOptions { plan_only: true, ..RunOptions::default() }).await;
+        let like = job_of(&trial, &run).await;
+        let last = flood(&trial, &run, &like).await;
+        let workspace = trial.find(&id).await;
+        let waiting = of(&trial.app, &last, &workspace).await.unwrap().unwrap();
+        assert_eq!(waiting.position, MANY as u64 + 1);
+
+        // What is queued behind all of them goes first, a moment later, and is the next.
+        tokio::time::advance(Duration::from_millis(ORDER_MILLIS)).await;
+        let own = trial.queue(&id, RunOptions { plan_only: true, ..RunOptions::default() }).await;
+        let job = job_of(&trial, &own).await;
+        let urgent = Job { organization_id: Id::from("org-other"), priority: Priority::Apply, ..job.record.clone() };
+        trial.commit(Batch::new().update(&job, urgent)).await;
+        assert_eq!(order(&trial.app, FLEET).await.unwrap()[0].id, job.id);
+        assert_eq!(of(&trial.app, &last, &workspace).await.unwrap().unwrap().position, MANY as u64 + 2);
+        assert_eq!(trial.claim().await.unwrap().unwrap().run, own.id);
+        assert_eq!(trial.claim().await.unwrap().unwrap().run, run.id, "what was taken a moment ago is passed over");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_jobs_at_work_are_seen() {
+        let trial = Trial::new().await;
+        let run = trial.queue(&trial.workspace("app").await, RunOptions::default()).await;
+        trial.claim().await.unwrap().unwrap();
+        let like = job_of(&trial, &run).await;
+        flood(&trial, &run, &like).await;
+        assert_eq!(at_work(&trial.app).await.unwrap().len(), MANY + 1);
+        assert_eq!(at_work_in(&trial.app, FLEET).await.unwrap().len(), MANY + 1);
+    }
 }

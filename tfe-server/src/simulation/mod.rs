@@ -31,7 +31,7 @@ mod runner;
 mod scene;
 mod state;
 mod store;
-mod vault;
+pub(crate) mod vault;
 mod world;
 
 use std::env;

@@ -19,7 +19,8 @@ use crate::{
     health::Health,
     http::signed::Signer,
     metrics::Metrics,
-    reconcile, service,
+    reconcile,
+    service::{self, waiting::Orders},
 };
 
 /// One process of a server.
@@ -54,6 +55,7 @@ impl Node {
             entropy: world.clone(),
             health: Health::new(None),
             metrics: Metrics::default(),
+            orders: Orders::default(),
             snapshots: None,
             signer: Signer::new(&[0; 32]),
             settings: Settings { node: name.to_owned(), ..Settings::default() },

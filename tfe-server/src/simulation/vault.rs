@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 const PREFIX: &str = "open:v1:";
 
 #[derive(Debug)]
-pub(super) struct OpenVault;
+pub(crate) struct OpenVault;
 
 #[async_trait]
 impl Vault for OpenVault {

@@ -3,6 +3,7 @@
 //! The storage library knows how; here is what the operator chose, when, and what follows.
 
 mod drill;
+mod fenced;
 mod keeper;
 mod restore;
 
@@ -15,15 +16,15 @@ use tfe_storage::{
     migrate::Place,
     open_objects,
     snapshot::{
-        self, Choice, CreateOptions, JournalHealth, JournaledStore, Listed, Manifest, Pruned, Repository, RepositorySecret, SnapshotError,
-        SnapshotProgress,
+        self, Choice, CreateOptions, JournalHealth, JournaledStore, Listed, Manifest, Owner, Pruned, Repository, RepositorySecret,
+        SnapshotError, SnapshotProgress,
     },
 };
 
 pub use self::{
     drill::{Drilled, drill},
     keeper::run,
-    restore::{RestoreOnBoot, restore, restore_on_boot},
+    restore::{RestoreOnBoot, Restorer, restore, restore_on_boot},
 };
 use crate::{
     configuration::{Configuration, Objects, SnapshotSettings},
@@ -53,8 +54,21 @@ pub struct Standing {
     pub taken_at: Option<Timestamp>,
     /// The moment of the newest that was restored for trial, and when that was.
     pub verified: Option<(Timestamp, Timestamp)>,
-    /// Why the last snapshot or trial failed.
-    pub error: Option<String>,
+    /// Since when there is something to be tried that was not: the moment of the oldest snapshot, if none was ever.
+    pub untried_since: Option<Timestamp>,
+    /// Why the snapshots could not be looked at.
+    pub look_error: Option<String>,
+    /// Why the last snapshot failed.
+    pub snapshot_error: Option<String>,
+    /// Why the last trial failed.
+    pub drill_error: Option<String>,
+}
+
+impl Standing {
+    /// What does not work, if anything does not.
+    pub fn error(&self) -> Option<&str> {
+        [&self.look_error, &self.snapshot_error, &self.drill_error].into_iter().find_map(Option::as_deref)
+    }
 }
 
 /// The kinds that snapshots hold: all but who works on what now, which means nothing elsewhere.
@@ -86,6 +100,7 @@ impl Snapshots {
             clock: &SystemClock,
             program: env!("CARGO_PKG_VERSION"),
             configuration: Some(self.0.configuration.expose().as_bytes()),
+            takes_over: false,
         };
         let manifest = snapshot::create(&repository, &self.0.place, &kinds(), &options, progress).await?;
         if let (Some(journal), Some(position)) = (&self.0.journal, &manifest.journal) {
@@ -100,15 +115,19 @@ impl Snapshots {
         self.repository().await?.list().await
     }
 
-    /// Notes the moment of the newest that can be read, whoever took it.
-    pub(crate) async fn look_for_newest(&self) -> Result<(), SnapshotError> {
+    /// Notes the moment of the newest of this installation that can be read, and when one was tried last, whoever took and tried them.
+    /// Where there is a journal, one that it does not lead on from was taken by hand and stands for none of the schedule's.
+    pub(crate) async fn look(&self) -> Result<(), SnapshotError> {
         let repository = self.repository().await?;
-        for id in repository.ids().await? {
-            if let Ok(manifest) = repository.manifest(&id).await {
-                self.standing().taken_at = Some(manifest.created_at);
-                break;
-            }
-        }
+        let owner = Owner::of(&*self.0.place.store).await?;
+        let taken_at = repository.newest_of(&owner, self.0.journal.is_some()).await?.map(|newest| newest.created_at);
+        let verified = repository.verified().await?.map(|verified| (verified.reached, verified.at));
+        let untried_since = if verified.is_none() { oldest_moment(&repository).await? } else { None };
+        let mut standing = self.standing();
+        standing.taken_at = taken_at.or(standing.taken_at);
+        // One that could not be noted is known here alone.
+        standing.verified = [verified, standing.verified].into_iter().flatten().max_by_key(|(_, at)| *at);
+        standing.untried_since = untried_since;
         Ok(())
     }
 
@@ -123,8 +142,9 @@ impl Snapshots {
 
     /// Removes those that the operator does not want to keep.
     pub async fn prune(&self) -> Result<Pruned, SnapshotError> {
-        let retention = self.0.settings.retention;
-        snapshot::prune(&self.repository().await?, SystemClock.now(), |all| kept(&retention, all)).await
+        let (retention, repository) = (self.0.settings.retention, self.repository().await?);
+        repository.claim(&Owner::of(&*self.0.place.store).await?).await?;
+        snapshot::prune(&repository, SystemClock.now(), |all| kept(&retention, all)).await
     }
 
     /// How they are, as far as this process knows.
@@ -137,8 +157,8 @@ impl Snapshots {
         self.0.journal.as_ref().map(|journal| journal.health())
     }
 
-    /// Notes that a process before this one has ended, which may have committed something until then.
-    pub fn predecessor_ended(&self) {
+    /// Notes that a process before this one may have committed something until now.
+    pub fn predecessor_may_have_committed(&self) {
         if let Some(journal) = &self.0.journal {
             journal.doubt();
         }
@@ -147,6 +167,16 @@ impl Snapshots {
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The moment of the oldest that can be read.
+async fn oldest_moment(repository: &Repository) -> Result<Option<Timestamp>, SnapshotError> {
+    for id in repository.ids().await?.iter().rev() {
+        if let Ok(manifest) = repository.manifest(id).await {
+            return Ok(Some(manifest.created_at));
+        }
+    }
+    Ok(None)
 }
 
 /// What the operator's rules keep of these.

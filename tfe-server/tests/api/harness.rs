@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use object_store::ObjectStore;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -9,6 +10,7 @@ use tfe_core::secret::Secret;
 use tfe_runner::{IsolationConfig, RunnerConfig, Timeouts, tools::ToolSettings};
 use tfe_server::{App, Backends, FirstAdmin, Server, Settings, embedded::KeySource, first_admin};
 use tfe_storage::{
+    migrate::Place,
     sql::SqlStore,
     testing::explaining::{Databases, Explaining},
 };
@@ -23,6 +25,7 @@ pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) token: String,
     pub(crate) app: App,
+    objects: Arc<dyn ObjectStore>,
     store: Arc<Explaining>,
     _directory: TempDir,
     http: reqwest::Client,
@@ -58,6 +61,7 @@ impl TestServer {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
         let backends = Backends::embedded(&data, KeySource::File(directory.path().join("data.key"))).await.unwrap();
+        let objects = backends.objects.clone();
         let store = Arc::new(Explaining::new(backends.store.clone(), databases(directory.path()).await));
         let mut builder = Server::builder().backends(Backends { store: store.clone(), ..backends }).settings(settings);
         if runner {
@@ -90,7 +94,12 @@ impl TestServer {
         let shutdown = CancellationToken::new();
         tokio::spawn(server.serve(listener, None, shutdown.clone()));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE).build().unwrap();
-        Self { url, token, app, store, _directory: directory, http, shutdown }
+        Self { url, token, app, objects, store, _directory: directory, http, shutdown }
+    }
+
+    /// Where everything is.
+    pub(crate) fn place(&self) -> Place {
+        Place { store: self.app.store.clone(), objects: self.objects.clone(), vault: self.app.vault.clone() }
     }
 
     /// A request with the administrator's token; `path` may be a whole URL.

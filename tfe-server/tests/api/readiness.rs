@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use axum::{Router, body::Body};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use tfe_core::record::Kind;
+use tfe_core::{job::JOBS, record::Kind};
 use tfe_server::{Backends, Server, embedded::KeySource};
 use tfe_storage::{Batch, Page, Query, Store, StoredRecord, View};
 use tokio_util::sync::CancellationToken;
@@ -23,12 +23,13 @@ use crate::harness::PATIENCE;
 /// Two seconds are promised; a busy machine adds some.
 const NOTICED_WITHIN: Duration = Duration::from_secs(4);
 
-/// A store whose calls can be made to hang, as those that wait for a connection do.
+/// A store whose calls can be made to hang, as those that wait for a connection do, and that can make the reconciler panic.
 #[derive(Debug)]
 struct Hanging {
     inner: Arc<dyn Store>,
     reads: AtomicBool,
     commits: AtomicBool,
+    jobs_panic: AtomicBool,
 }
 
 #[async_trait]
@@ -40,6 +41,7 @@ impl Store for Hanging {
 
     async fn query(&self, query: &Query) -> tfe_storage::Result<Page> {
         until_not(&self.reads).await;
+        assert!(query.kind.name != JOBS.name || !self.jobs_panic.load(Ordering::Relaxed), "a bug");
         self.inner.query(query).await
     }
 
@@ -51,6 +53,13 @@ impl Store for Hanging {
     async fn view(&self) -> tfe_storage::Result<Box<dyn View>> {
         until_not(&self.reads).await;
         self.inner.view().await
+    }
+}
+
+impl Hanging {
+    fn before(backends: &Backends) -> Self {
+        let off = AtomicBool::default;
+        Self { inner: backends.store.clone(), reads: off(), commits: off(), jobs_panic: off() }
     }
 }
 
@@ -88,7 +97,7 @@ async fn until_readiness(router: &Router, wanted: (u16, &[&str])) -> Duration {
 async fn a_store_that_hangs_and_a_background_that_stands_still_are_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let backends = Backends::embedded(&directory.path().join("data"), KeySource::File(directory.path().join("data.key"))).await.unwrap();
-    let store = Arc::new(Hanging { inner: backends.store.clone(), reads: AtomicBool::default(), commits: AtomicBool::default() });
+    let store = Arc::new(Hanging::before(&backends));
     let server = Server::builder().backends(Backends { store: store.clone(), ..backends }).build().await.unwrap();
     let (router, shutdown) = (server.router(), CancellationToken::new());
     let health = server.app().health.clone();
@@ -107,4 +116,24 @@ async fn a_store_that_hangs_and_a_background_that_stands_still_are_noticed() {
     let noticed = until_readiness(&router, (503, &["background"])).await;
     assert!(noticed < NOTICED_WITHIN, "{noticed:?}");
     assert!(!health.is_fresh());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_background_loop_that_panics_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let backends = Backends::embedded(&directory.path().join("data"), KeySource::File(directory.path().join("data.key"))).await.unwrap();
+    let store = Arc::new(Hanging::before(&backends));
+    let server = Server::builder().backends(Backends { store: store.clone(), ..backends }).build().await.unwrap();
+    let (router, shutdown) = (server.router(), CancellationToken::new());
+    let health = server.app().health.clone();
+    let work = tokio::spawn(server.work(shutdown.clone()));
+    until_readiness(&router, (200, &[])).await;
+    assert_eq!(health.broken_loop(), None);
+    store.jobs_panic.store(true, Ordering::Relaxed);
+    // The reconciler has waited for the time of a lease by then.
+    until_readiness(&router, (503, &["background"])).await;
+    let reason = health.broken_loop().unwrap();
+    assert!(reason.contains("reconciler") && reason.contains("a bug"), "{reason}");
+    shutdown.cancel();
+    work.await.unwrap();
 }

@@ -32,6 +32,34 @@ async fn a_run_is_planned_confirmed_and_applied() {
     assert_eq!(workspace.json.pointer("/data/attributes/locked"), Some(&json!(false)));
 }
 
+/// An output whose type no database takes.
+const KEYED: &str = r#"
+resource "terraform_data" "made" {}
+output "keyed" { value = { "a\u0000b" = terraform_data.made.id } }
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_cannot_be_stored_ends_its_run_and_can_be_opened_where_it_is_kept() {
+    let server = TestServer::start().await;
+    let workspace = server.workspace("keyed").await;
+    let configuration = server.configuration(&workspace, KEYED, false).await;
+    let run = server.run(&workspace, &configuration, json!({ "auto-apply": true })).await;
+    let ended = server.run_until(&run, &["applied", "errored"]).await;
+    let message = ended.text_at("/data/attributes/error-message");
+    assert!(message.contains("NUL character"), "{message}");
+    let shown = server.get(&format!("/api/v2/workspaces/{workspace}")).await.expect(200);
+    assert_eq!(shown.json.pointer("/data/attributes/locked"), Some(&json!(false)));
+
+    let place = message.split_once(" in /").and_then(|(_, rest)| rest.split_once(". Before")).expect("it says where").0;
+    let kept = std::path::PathBuf::from(format!("/{place}"));
+    let data = kept.ancestors().nth(4).expect("it is in spool/kept/JOB of the data directory");
+    let mut open = std::process::Command::new(env!("CARGO_BIN_EXE_tfe-server"));
+    let opened = open.env_clear().args(["open-state", "--data-dir"]).arg(data).arg(&kept).output().unwrap();
+    let (state, errors) = (String::from_utf8_lossy(&opened.stdout), String::from_utf8_lossy(&opened.stderr));
+    assert!(opened.status.success() && state.contains("\"name\": \"made\""), "{state}{errors}");
+    assert!(!String::from_utf8_lossy(&std::fs::read(&kept).unwrap()).contains("made"), "it is sealed where it is kept");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn later_runs_wait_and_go_in_order() {
     let server = TestServer::start().await;

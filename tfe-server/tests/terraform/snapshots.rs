@@ -254,6 +254,36 @@ fn a_wrong_password_says_so_and_changes_nothing() {
 }
 
 #[test]
+fn a_snapshot_where_there_is_no_installation_is_refused_and_makes_nothing() {
+    let (home, backup) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = kept_in(&backup.path().join("new"), owned(&[]));
+    server(home.path(), &settings, &["snapshot", "create"]).failed().shows("there is no installation here");
+    assert!(!home.path().join("data").exists() && !home.path().join("data.key").exists() && !backup.path().join("new").exists());
+}
+
+#[test]
+fn a_machine_that_was_restored_takes_over_and_the_one_before_is_refused() {
+    let backup = tempfile::tempdir().unwrap();
+    let settings = kept_in(backup.path(), owned(&[]));
+    let mut first = Demo::serve(settings.clone());
+    until_protected(&first);
+    let access = first.access.clone();
+    first.kill();
+    let home = tempfile::tempdir().unwrap();
+    server(home.path(), &settings, &["restore"]).succeeded();
+    let second = Demo::join_at(home, &access, settings.clone());
+    let taken = second.answer("POST", "/api/v2/admin/snapshots", &json!({}));
+    assert_eq!(taken.0, 201, "{}", taken.1);
+    let create = |words: &[&str]| server(first.home.path(), &settings, &[&["snapshot", "create"][..], words].concat());
+    create(&[]).failed().shows("of this one before or after a restore").shows("--claim");
+    server(first.home.path(), &settings, &["snapshot", "prune"]).failed().shows("--claim");
+    create(&["--claim"]).succeeded();
+    create(&[]).succeeded();
+    let refused = second.answer("POST", "/api/v2/admin/snapshots", &json!({}));
+    assert!(refused.0 >= 400 && refused.1.contains("--claim"), "{}", refused.1);
+}
+
+#[test]
 fn snapshots_are_listed_shown_and_pruned() {
     if variable("TFE_TEST_S3").is_none() {
         return;

@@ -58,6 +58,7 @@ impl Drop for Manager {
 fn a_service_manager_gives_the_socket_and_hears_of_every_change() {
     let mut manager = Manager::start();
     TcpStream::connect(manager.address).expect("the socket is there before the service");
+    manager.hears("EXTEND_TIMEOUT_USEC=");
     manager.hears("READY=1");
     manager.hears("WATCHDOG=1");
     let readiness = || {

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
         Arc,
@@ -29,6 +29,10 @@ use crate::{
 const CLIENTS: usize = 24;
 /// How long one request may take: the machine that tests is busy.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a slow client takes for its upload: longer than a server that ends waits for anybody, which is 7 seconds.
+const SLOW_UPLOAD: Duration = Duration::from_secs(10);
+/// In how many pieces it comes.
+const PIECES: u32 = 20;
 /// The most that a kill may cost in a test; what it costs is printed.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -216,6 +220,51 @@ fn nobody_notices_an_upgrade() {
 }
 
 #[test]
+fn a_slow_upload_crosses_an_upgrade() {
+    let mut server = serve();
+    let Announced { configuration, url, archive, .. } = announced(&server, "slow");
+    let archive = fs::read(archive).unwrap();
+    let (listen, path) = (address(&server), url.split_once("://").unwrap().1.split_once('/').unwrap().1.to_owned());
+    let mut connection = TcpStream::connect(&listen).unwrap();
+    connection.set_read_timeout(Some(REQUEST_TIMEOUT)).unwrap();
+    let head = format!("PUT /{path} HTTP/1.1\r\nHost: {listen}\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n", archive.len());
+    connection.write_all(head.as_bytes()).unwrap();
+    let mut begun = String::new();
+    let mut reader = BufReader::new(connection.try_clone().unwrap());
+    reader.read_line(&mut begun).unwrap();
+    assert!(begun.contains("100"), "{begun}");
+    reader.read_line(&mut begun).unwrap();
+    let sending = thread::spawn(move || {
+        for piece in archive.chunks(archive.len().div_ceil(PIECES as usize)) {
+            thread::sleep(SLOW_UPLOAD / PIECES);
+            connection.write_all(piece).unwrap();
+        }
+        answer(&mut reader).unwrap().0
+    });
+    upgraded(&mut server);
+    assert_eq!(sending.join().unwrap(), 200);
+    let shown = server.get(&format!("/api/v2/configuration-versions/{configuration}"));
+    assert_eq!(shown["data"]["attributes"]["status"], "uploaded", "{shown}");
+}
+
+#[test]
+fn a_process_that_was_replaced_ends_when_it_is_asked_to_though_a_client_is_not_done() {
+    let mut server = serve();
+    let Announced { url, .. } = announced(&server, "never-done");
+    let (listen, path) = (address(&server), url.split_once("://").unwrap().1.split_once('/').unwrap().1.to_owned());
+    let mut connection = BufReader::new(TcpStream::connect(&listen).unwrap());
+    let head = format!("PUT /{path} HTTP/1.1\r\nHost: {listen}\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n\r\n");
+    connection.get_mut().write_all(head.as_bytes()).unwrap();
+    let mut begun = String::new();
+    connection.read_line(&mut begun).unwrap();
+    let before = server.id();
+    let outcome = upgrade(&server, &[]).succeeded();
+    let successor = outcome.text.split_whitespace().nth(1).unwrap().parse().unwrap();
+    send(before, Signal::SIGTERM);
+    server.replaced_by(successor);
+}
+
+#[test]
 fn an_apply_goes_on_in_an_upgrade() {
     let mut server = serve();
     let run = in_the_middle(&server, "upgraded").1;
@@ -360,8 +409,25 @@ fn queued_runs_keep_their_order() {
 /// How long fifty plans, one after the other, may take.
 const RUN_PATIENCE: Duration = Duration::from_mins(3);
 
+/// A configuration that is about to be uploaded.
+struct Announced {
+    workspace: String,
+    configuration: String,
+    url: String,
+    archive: PathBuf,
+}
+
 /// A workspace with an uploaded configuration.
 fn uploaded(server: &Demo, name: &str) -> (String, String) {
+    let Announced { workspace, configuration, url, archive } = announced(server, name);
+    let mut put = Command::new("curl");
+    put.args(["-sS", "-f", "-X", "PUT", "-T"]).arg(&archive).arg(url);
+    assert!(put.stdout(Stdio::null()).status().unwrap().success());
+    (workspace, configuration)
+}
+
+/// A workspace, and a configuration for it.
+fn announced(server: &Demo, name: &str) -> Announced {
     let body = json!({ "data": { "type": "workspaces", "attributes": { "name": name } } });
     let made = server.post(&format!("/api/v2/organizations/{}/workspaces", server.text("organization")), &body);
     let workspace = made["data"]["id"].as_str().unwrap().to_owned();
@@ -370,10 +436,8 @@ fn uploaded(server: &Demo, name: &str) -> (String, String) {
     let archive = server.home.path().join("many.tar.gz");
     fs::write(server.home.path().join("main.tf"), "resource \"terraform_data\" \"a\" {}\n").unwrap();
     assert!(Command::new("tar").arg("-czf").arg(&archive).arg("-C").arg(server.home.path()).arg("main.tf").status().unwrap().success());
-    let mut put = Command::new("curl");
-    put.args(["-sS", "-f", "-X", "PUT", "-T"]).arg(&archive).arg(made["data"]["attributes"]["upload-url"].as_str().unwrap());
-    assert!(put.stdout(Stdio::null()).status().unwrap().success());
-    (workspace, made["data"]["id"].as_str().unwrap().to_owned())
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    Announced { workspace, configuration: text(&made["data"]["id"]), url: text(&made["data"]["attributes"]["upload-url"]), archive }
 }
 
 fn queue(server: &Demo, workspace: &str, configuration: &str, number: usize) -> String {

@@ -1,7 +1,7 @@
 //! Taking a snapshot.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use tfe_core::{
 use tokio::time::Instant;
 
 use super::{
-    Manifest, Part, Repository, SnapshotError, SnapshotProgress, Step,
+    Manifest, Owner, Part, Repository, SnapshotError, SnapshotProgress, Step,
     lines::{self, Line},
     list,
     manifest::{Chunk, FORMAT, JournalPosition, new_id},
@@ -54,15 +54,19 @@ pub struct CreateOptions<'a> {
     pub program: &'a str,
     /// The configuration, as the operator wrote it.
     pub configuration: Option<&'a [u8]>,
+    /// Whether it is taken even if the newest one is of another installation, or of another life of this one.
+    pub takes_over: bool,
 }
 
 /// What is in the repository already.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     /// Lengths of parts of records and of blobs.
     objects: BTreeMap<Path, u64>,
     /// Data keys of blobs, as lines of the newest snapshot hold them, by id: with a remote vault each takes a while to open.
     keys: HashMap<String, String>,
+    /// Paths of objects that are not as they were written, and are written again.
+    damaged: BTreeSet<String>,
 }
 
 /// All that one moment refers to.
@@ -70,13 +74,14 @@ struct Known {
 struct Taken {
     parts: Vec<Part>,
     records: u64,
-    installation: String,
+    owner: Option<Owner>,
     blobs: Vec<(Blob, Key)>,
     journal: Option<JournalPosition>,
 }
 
 /// Takes a snapshot of an installation at work, and gives its manifest. It shows one moment: that of the call, or a
-/// little later when something was deleted meanwhile. What the repository has already is not written again.
+/// little later when something was deleted meanwhile. What the repository has already is not written again. Refused where there is
+/// no complete installation, and where the repository is somebody else's.
 pub async fn create(
     repository: &Repository,
     place: &Place,
@@ -84,6 +89,10 @@ pub async fn create(
     options: &CreateOptions<'_>,
     progress: SnapshotProgress<'_>,
 ) -> Result<Manifest, SnapshotError> {
+    let owner = Owner::of(&*place.store).await?;
+    if !options.takes_over {
+        repository.claim(&owner).await?;
+    }
     let mark = Mark::leave(&repository.objects, Work::Create).await?;
     let created = marked(repository, place, kinds, options, progress).await;
     mark.lift().await;
@@ -117,23 +126,32 @@ async fn marked(
             Some(text) => Some(repository.write_chunk(text, |chunk| known.has(&chunk.path(), chunk.bytes)).await?),
             None => None,
         };
-        return publish(repository, taken, configuration, options.program, now).await;
+        let manifest = publish(repository, taken, configuration, options.program, now).await?;
+        repository.forget_damage(&known.damaged).await?;
+        return Ok(manifest);
     }
     Err(SnapshotError::Busy("so much is being deleted that no moment could be kept"))
 }
 
 impl Known {
     async fn read(repository: &Repository) -> Result<Self, SnapshotError> {
-        let objects = sizes(repository).await?;
+        let mut known = Self { objects: sizes(repository).await?, keys: HashMap::new(), damaged: repository.damaged().await? };
         for id in repository.ids().await? {
             match keys(repository, &id).await {
-                Ok(keys) => return Ok(Self { objects, keys }),
+                Ok(keys) => {
+                    known.keys = keys;
+                    break;
+                }
                 // A damaged one is not built upon.
-                Err(SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)) => {}
+                Err(SnapshotError::Damaged(found)) => known.damaged.extend(found.parts.into_iter().map(|(path, _)| path)),
+                Err(SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { objects, keys: HashMap::new() })
+        for path in &known.damaged {
+            known.objects.remove(&Path::from(path.as_str()));
+        }
+        Ok(known)
     }
 
     fn has(&self, path: &Path, size: u64) -> bool {
@@ -210,7 +228,7 @@ impl Taken {
             self.blobs.push(blob?);
         }
         if kind.name == INSTALLATIONS.name {
-            line.body["name"].as_str().unwrap_or_default().clone_into(&mut self.installation);
+            self.owner = Owner::read(&line.body);
         }
         Ok(())
     }
@@ -271,11 +289,13 @@ async fn publish(
     program: &str,
     now: Timestamp,
 ) -> Result<Manifest, SnapshotError> {
+    let owner = taken.owner.ok_or(SnapshotError::NoInstallation)?;
     let manifest = Manifest {
         format: FORMAT,
         id: new_id(now)?,
         created_at: now,
-        installation: taken.installation,
+        installation: owner.name,
+        identity: Some(owner.identity),
         program: program.to_owned(),
         parts: taken.parts,
         records: taken.records,

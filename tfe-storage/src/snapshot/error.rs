@@ -31,12 +31,25 @@ pub enum SnapshotError {
         /// Which record refers to it.
         record: String,
     },
+    /// There is no installation to take a snapshot of, or one that is not complete. Name the one that is meant.
+    #[error("there is no installation here, or it is not complete; check the data directory and the configuration. No snapshot was made")]
+    NoInstallation,
+    /// The newest snapshot is of another installation, or of another life of this one. Choose another place, or say that this one
+    /// takes it over.
+    #[error(
+        "the newest snapshot here, {0}, is of another installation, or of this one before or after a restore; choose a place of its own \
+         for this one (TFE_BACKUP_URL), or let it take this place over: tfe snapshot create --claim"
+    )]
+    Foreign(String),
     /// Somebody else works on the repository. Try again.
     #[error("{0}; try again when that has ended")]
     Busy(&'static str),
     /// The target holds an installation. Choose an empty one.
     #[error("there is an installation already; choose an empty database, bucket or directory. Nothing was changed")]
     Occupied,
+    /// It would not be safe, for a reason that the operator may know better. Do what it says.
+    #[error("{0}. Nothing was changed")]
+    Unsafe(String),
     /// The records' store failed.
     #[error("records cannot be read or written: {0}")]
     Store(#[from] Error),

@@ -13,6 +13,8 @@ use crate::BlobError;
 
 /// Below what streams are.
 const DIRECTORY: &str = "journal";
+/// Below what says how far each stream led, so that the loss of its end is seen.
+pub(super) const TIPS: &str = "tips";
 
 /// Commits that follow each other.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,12 +64,25 @@ impl Repository {
         serde_json::from_slice(&document).map(Some).map_err(|error| SnapshotError::Inconsistent(error.to_string()))
     }
 
+    /// Notes how far a stream leads: the number after its last commit.
+    pub(super) async fn write_tip(&self, stream: &str, next: u64) -> Result<(), SnapshotError> {
+        self.write_document(&Path::from_iter([TIPS, stream]), next.to_string().as_bytes()).await
+    }
+
+    /// How far a stream led when that was noted last; none if it was not. Who wants to compare reads this before the segments.
+    pub(super) async fn read_tip(&self, stream: &str) -> Result<Option<u64>, SnapshotError> {
+        let path = Path::from_iter([TIPS, stream]);
+        let Some(tip) = self.read_document(&path, "the end of what was committed").await? else { return Ok(None) };
+        let wrong = || SnapshotError::Inconsistent(path.to_string());
+        str::from_utf8(&tip).ok().and_then(|tip| tip.parse().ok()).map(Some).ok_or_else(wrong)
+    }
+
     /// The segments of a stream, or of all, in order.
     pub(super) async fn segments(&self, stream: Option<&str>) -> Result<Vec<Stored>, SnapshotError> {
         let directory: Path = [DIRECTORY].into_iter().chain(stream).collect();
         let found: Vec<_> = self.objects.list(Some(&directory)).try_collect().await.map_err(BlobError::unavailable)?;
         let mut segments: Vec<_> = found.into_iter().filter_map(stored).collect();
-        segments.sort_by(|one, other| (&one.stream, one.first).cmp(&(&other.stream, other.first)));
+        segments.sort_by(|one, other| (&one.stream, one.first, one.last).cmp(&(&other.stream, other.first, other.last)));
         Ok(segments)
     }
 }

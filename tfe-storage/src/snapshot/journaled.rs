@@ -21,7 +21,7 @@ use super::JournalPosition;
 use crate::{Batch, Error, Page, Query, Result, Store, StoredRecord, View, Write, migrate::is_moved};
 
 /// Most writes that wait for the shipper: what a repository that is away for minutes costs in memory, about a kilobyte each.
-const MAX_WAITING: usize = 100_000;
+pub(super) const MAX_WAITING: usize = 100_000;
 
 /// A store with a journal. For databases of which this process is the only writer.
 #[derive(Debug)]
@@ -144,15 +144,18 @@ impl Store for JournaledStore {
 }
 
 impl Shared {
-    /// Up to `limit` commits that wait, oldest first. They wait on until they are [shipped](Self::shipped).
-    pub(super) fn waiting(&self, limit: usize) -> Vec<Noted> {
+    /// Up to `limit` commits that wait, oldest first: those that follow commit `after`, or the first. They wait on until they are
+    /// [shipped](Self::shipped).
+    pub(super) fn waiting(&self, after: Option<u64>, limit: usize) -> Vec<Noted> {
         let queue = self.queue();
+        let mut last = after;
         let mut commits: Vec<Noted> = Vec::new();
-        for noted in queue.waiting.iter().take(limit) {
+        for noted in queue.waiting.iter().skip_while(|noted| after.is_some_and(|after| noted.number <= after)).take(limit) {
             // A segment holds numbers that follow each other.
-            if commits.last().is_some_and(|last| last.number + 1 != noted.number) {
+            if last.is_some_and(|last| last + 1 != noted.number) {
                 break;
             }
+            last = Some(noted.number);
             commits.push(noted.clone());
         }
         commits

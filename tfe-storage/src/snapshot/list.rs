@@ -30,6 +30,18 @@ impl Repository {
         Ok(ids)
     }
 
+    /// The newest that can be read and is wanted.
+    pub(super) async fn newest_with(&self, is_wanted: impl Fn(&Manifest) -> bool + Send) -> Result<Option<Manifest>, SnapshotError> {
+        for id in self.ids().await? {
+            match self.manifest(&id).await {
+                Ok(manifest) if is_wanted(&manifest) => return Ok(Some(manifest)),
+                Ok(_) | Err(SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
     /// All snapshots, newest first.
     pub async fn list(&self) -> Result<Vec<Listed>, SnapshotError> {
         let mut listed = Vec::new();
@@ -60,7 +72,7 @@ impl Repository {
     }
 
     /// What is wrong with the newest snapshot before its manifest is even read: its id, and that it is missing.
-    pub(super) async fn missing_newest(&self, ids: &[String]) -> Result<Option<(String, String)>, SnapshotError> {
+    pub async fn missing_newest(&self, ids: &[String]) -> Result<Option<(String, String)>, SnapshotError> {
         let noted = match self.read_document(&Path::from(NEWEST), "the note of the newest snapshot").await {
             Ok(noted) => noted,
             Err(error @ SnapshotError::Damaged(_)) => return Ok(Some((NEWEST.to_owned(), error.to_string()))),

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
-use tfe_core::time::Timestamp;
+use tfe_core::{installation::INSTALLATIONS, time::Timestamp};
 
 use super::SnapshotError;
 
@@ -21,6 +21,9 @@ pub struct Manifest {
     pub created_at: Timestamp,
     /// The name of the installation.
     pub installation: String,
+    /// Which installation that is, and which of its lives: a restore begins a new one. None in those of older programs.
+    #[serde(default)]
+    pub identity: Option<String>,
     /// The version of the program that made it.
     pub program: String,
     /// The parts of the records, kind by kind, in the order of ids.
@@ -79,6 +82,11 @@ impl Manifest {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, SnapshotError> {
         let manifest: Self = serde_json::from_slice(bytes).map_err(|error| SnapshotError::Inconsistent(error.to_string()))?;
         if manifest.format > FORMAT { Err(SnapshotError::Format(manifest.format)) } else { Ok(manifest) }
+    }
+
+    /// Whether it can become one.
+    pub(super) fn has_installation(&self) -> bool {
+        self.parts.iter().any(|part| part.kind == INSTALLATIONS.name)
     }
 }
 

@@ -4,9 +4,12 @@
 //! repository.json             what opens the repository: a password or a vault
 //! snapshots/<id>              the manifest of a snapshot, sealed; its writing makes the snapshot
 //! newest                      which snapshot is the newest, sealed, so that the loss of its manifest is seen
+//! damaged                     what was found damaged, sealed; the next snapshot writes it again
 //! records/<xx>/<sha256>       a part of the records, compressed and sealed, under the digest of its bytes
 //! blobs/<xx>/<id>             a blob as the installation sealed it; its key is in the records
 //! journal/<stream>/<numbers>  what was committed after a snapshot, sealed
+//! tips/<stream>               how far that leads, sealed, so that the loss of its end is seen
+//! verified                    when a snapshot was last restored for trial, sealed
 //! marks/<what>-<chance>       who works here now
 //! ```
 //!
@@ -21,14 +24,17 @@
 //! Everything is written before it is named, and the manifest comes last. Whatever is read is authenticated: by its
 //! digest in the manifest, by the seal of the manifest under its own name, or by the seals of a blob's segments.
 
+mod commits;
 mod create;
 mod error;
+mod healing;
 mod journal;
 mod journaled;
 mod lines;
 mod list;
 mod manifest;
 mod marks;
+mod owner;
 mod prune;
 mod replay;
 mod repository;
@@ -36,6 +42,7 @@ mod restore;
 mod shipper;
 mod target;
 mod tasks;
+mod verified;
 mod verify;
 
 pub use self::{
@@ -44,11 +51,13 @@ pub use self::{
     journaled::{JournalHealth, JournaledStore},
     list::Listed,
     manifest::{JournalPosition, Manifest, Part},
+    owner::Owner,
     prune::{Pruned, prune},
     repository::{Repository, RepositorySecret},
     restore::{Choice, Restored, restore},
     shipper::Shipper,
     target::finish,
+    verified::Verified,
     verify::verify,
 };
 

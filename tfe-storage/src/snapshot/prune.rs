@@ -8,8 +8,9 @@ use tfe_core::{blob::BLOBS, time::Timestamp};
 
 use super::{
     Manifest, Repository, SnapshotError,
-    journal::{Change, Stored},
+    journal::{Stored, TIPS},
     lines, list,
+    manifest::Chunk,
     marks::{Mark, Work},
     repository::RECORDS,
 };
@@ -20,8 +21,9 @@ use crate::{
 
 /// How old an object must be: what a shipper wrote a moment ago may be named by no segment yet.
 const GRACE_MILLIS: i64 = 60 * 60 * 1000;
-/// How long a journal is kept that no snapshot leads to: that of a process whose first snapshot is still being made.
-const JOURNAL_GRACE_MILLIS: i64 = 24 * 60 * 60 * 1000;
+/// For how long there is a way to every moment: as long as the snapshots of each hour are kept by default. Also how long a journal is
+/// kept that no snapshot leads to, as that of a process whose first one is still being made.
+const JOURNAL_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 /// What was removed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,11 +32,12 @@ pub struct Pruned {
     pub snapshots: Vec<String>,
     /// How many objects only they needed.
     pub objects: u64,
-    /// Snapshots whose manifests cannot be read. As long as there are some, no objects are removed: they may need them.
+    /// Snapshots that cannot be read. As long as there are some, no objects are removed that they may need.
     pub unreadable: Vec<String>,
 }
 
-/// Removes the snapshots that `keep` does not name, given id and time of all, newest first. The newest is always kept.
+/// Removes the snapshots that `keep` does not name, given id and time of all, newest first. The newest is always kept, and the newest
+/// that a journal leads on from. A journal that leads to moments alone, and to none that is newer, is kept for a day.
 /// Stopped at any point, it leaves every kept snapshot whole.
 pub async fn prune(
     repository: &Repository,
@@ -65,71 +68,106 @@ async fn marked(
             Err(error) => return Err(error),
         }
     }
+    let segments = repository.segments(None).await?;
     let all: Vec<_> = manifests.iter().map(|manifest| (manifest.id.clone(), manifest.created_at)).collect();
     let mut kept = keep(&all);
-    kept.extend(all.first().map(|(id, _)| id.clone()));
+    let newest = manifests.iter().find(|manifest| manifest.has_installation());
+    kept.extend([newest, leading(&manifests, &segments, now)].into_iter().flatten().map(|manifest| manifest.id.clone()));
     let (kept, gone): (Vec<_>, Vec<_>) = manifests.into_iter().partition(|manifest| kept.contains(&manifest.id));
     for manifest in gone {
         delete(repository, &list::path(&manifest.id)).await?;
         pruned.snapshots.push(manifest.id);
     }
     if pruned.unreadable.is_empty() {
-        pruned.objects = sweep(repository, now, &kept).await?;
+        sweep(repository, now, &kept, segments, &mut pruned).await?;
     }
     Ok(pruned)
 }
 
+/// The newest snapshot that a journal leads on from, as long as that journal may lead further than the newest snapshot does.
+fn leading<'a>(manifests: &'a [Manifest], segments: &[Stored], now: Timestamp) -> Option<&'a Manifest> {
+    let newest = manifests.iter().find(|manifest| manifest.has_installation())?;
+    let (leading, position) = manifests.iter().find_map(|manifest| Some((manifest, manifest.journal.as_ref()?)))?;
+    let is_young = now.as_millis() - leading.created_at.as_millis() < JOURNAL_MILLIS;
+    let is_beyond = |stored: &Stored| stored.stream == position.stream && stored.written_millis >= newest.created_at.as_millis();
+    (leading.id == newest.id || is_young || segments.iter().any(is_beyond)).then_some(leading)
+}
+
 /// Removes what no kept snapshot and no kept journal refers to.
-async fn sweep(repository: &Repository, now: Timestamp, kept: &[Manifest]) -> Result<u64, SnapshotError> {
-    let (journals, stale) = journals(repository, now, kept).await?;
-    let mut reachable = HashSet::new();
-    for manifest in kept {
-        reachable.extend(manifest.configuration.iter().map(super::manifest::Chunk::path));
-        for part in &manifest.parts {
-            reachable.insert(part.chunk.path());
-            if part.kind == BLOBS.name {
-                let lines = lines::read(&repository.read_chunk(&part.chunk, || part.contents()).await?)?;
-                reachable.extend(lines.iter().map(|line| object_path(&line.id.as_str().into())));
-            }
-        }
-    }
-    for stored in &journals {
-        let Some(segment) = repository.read_segment(stored).await? else { continue };
-        for change in segment.commits.into_iter().flat_map(|commit| commit.changes) {
-            if let Change::Put { kind, line } = change
-                && kind == BLOBS.name
-            {
-                reachable.insert(object_path(&line.id.as_str().into()));
-            }
-        }
-    }
-    let mut removed = 0;
-    for directory in [RECORDS, DIRECTORY] {
-        let found: Vec<_> = repository.objects.list(Some(&Path::from(directory))).try_collect().await.map_err(BlobError::unavailable)?;
-        let is_old = |object: &object_store::ObjectMeta| now.as_millis() - object.last_modified.timestamp_millis() > GRACE_MILLIS;
-        for object in found.iter().filter(|object| is_old(object) && !reachable.contains(&object.location)) {
-            delete(repository, &object.location).await?;
-            removed += 1;
-        }
+async fn sweep(
+    repository: &Repository,
+    now: Timestamp,
+    kept: &[Manifest],
+    segments: Vec<Stored>,
+    pruned: &mut Pruned,
+) -> Result<(), SnapshotError> {
+    let (journals, stale) = journals(now, kept, segments);
+    let young = now.as_millis() - GRACE_MILLIS;
+    let chunks = kept.iter().flat_map(|manifest| manifest.parts.iter().map(|part| &part.chunk).chain(&manifest.configuration));
+    pruned.objects += remove(repository, RECORDS, young, &chunks.map(Chunk::path).collect()).await?;
+    let blobs = blobs(repository, kept, &mut pruned.unreadable).await?;
+    if pruned.unreadable.is_empty() {
+        // The objects that a segment tells of were written just before it, so that no segment needs to be read.
+        let young = journals.iter().map(|stored| stored.written_millis - GRACE_MILLIS).fold(young, i64::min);
+        pruned.objects += remove(repository, DIRECTORY, young, &blobs).await?;
     }
     for stored in stale {
         delete(repository, &stored.path).await?;
-        removed += 1;
+        pruned.objects += 1;
     }
-    Ok(removed)
+    let streams = journals.iter().map(|stored| &stored.stream);
+    let streams = streams.chain(kept.iter().filter_map(|manifest| manifest.journal.as_ref().map(|position| &position.stream)));
+    let tips = streams.map(|stream| Path::from_iter([TIPS, stream])).collect();
+    pruned.objects += remove(repository, TIPS, now.as_millis() - JOURNAL_MILLIS, &tips).await?;
+    Ok(())
 }
 
-/// Segments that a kept snapshot leads to or may yet lead to, and those that none ever will.
-async fn journals(repository: &Repository, now: Timestamp, kept: &[Manifest]) -> Result<(Vec<Stored>, Vec<Stored>), SnapshotError> {
+/// Segments that a restore may follow, and those that none will.
+fn journals(now: Timestamp, kept: &[Manifest], segments: Vec<Stored>) -> (Vec<Stored>, Vec<Stored>) {
+    let leading = leading(kept, &segments, now).and_then(|manifest| manifest.journal.clone());
     let mut from = BTreeMap::<&str, u64>::new();
     for position in kept.iter().filter_map(|manifest| manifest.journal.as_ref()) {
         from.entry(&position.stream).and_modify(|next| *next = position.next.min(*next)).or_insert(position.next);
     }
-    let is_needed = |stored: &Stored| match from.get(stored.stream.as_str()) {
-        Some(next) => stored.last >= *next,
-        None => now.as_millis() - stored.written_millis < JOURNAL_GRACE_MILLIS,
-    };
-    Ok(repository.segments(None).await?.into_iter().partition(is_needed))
+    let is_young = |stored: &Stored| now.as_millis() - stored.written_millis < JOURNAL_MILLIS;
+    let leads_on = |stored: &Stored| leading.as_ref().is_some_and(|from| from.stream == stored.stream && stored.last >= from.next);
+    let is_led_to = |stored: &Stored| from.get(stored.stream.as_str()).is_none_or(|next| stored.last >= *next);
+    segments.into_iter().partition(|stored| leads_on(stored) || is_young(stored) && is_led_to(stored))
+}
+
+/// Paths of the objects of all blobs in snapshots. What cannot be read is added to `unreadable`.
+async fn blobs(repository: &Repository, kept: &[Manifest], unreadable: &mut Vec<String>) -> Result<HashSet<Path>, SnapshotError> {
+    let (mut blobs, mut seen) = (HashSet::new(), HashSet::new());
+    for manifest in kept {
+        for part in manifest.parts.iter().filter(|part| part.kind == BLOBS.name) {
+            if !seen.insert(part.chunk.path()) {
+                continue;
+            }
+            let read = repository.read_chunk(&part.chunk, || part.contents()).await.and_then(|text| lines::read(&text));
+            match read {
+                Ok(lines) => blobs.extend(lines.iter().map(|line| object_path(&line.id.as_str().into()))),
+                Err(SnapshotError::Damaged(damage)) => {
+                    repository.note_damage(&damage).await;
+                    unreadable.push(manifest.id.clone());
+                }
+                Err(SnapshotError::Inconsistent(_)) => unreadable.push(manifest.id.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(blobs)
+}
+
+/// Removes the objects in a directory that are older than a time and that nothing reaches.
+async fn remove(repository: &Repository, directory: &str, before_millis: i64, reachable: &HashSet<Path>) -> Result<u64, SnapshotError> {
+    let found: Vec<_> = repository.objects.list(Some(&Path::from(directory))).try_collect().await.map_err(BlobError::unavailable)?;
+    let is_old = |object: &object_store::ObjectMeta| object.last_modified.timestamp_millis() < before_millis;
+    let mut removed = 0;
+    for object in found.iter().filter(|object| is_old(object) && !reachable.contains(&object.location)) {
+        delete(repository, &object.location).await?;
+        removed += 1;
+    }
+    Ok(removed)
 }
 
 async fn delete(repository: &Repository, path: &Path) -> Result<(), SnapshotError> {

@@ -21,6 +21,9 @@ use crate::{
     migrate::{Place, is_moved, ordered},
 };
 
+/// How many older snapshots are looked at for one with a journal: more than anybody takes by hand between two of a schedule.
+const MAX_LOOKED_AT: usize = 100;
+
 /// Which moment to restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
@@ -86,29 +89,92 @@ pub(super) async fn restore_with(
         Choice::Snapshot(id) => vec![id.clone()],
         _ => repository.ids().await?,
     };
-    let mut passed_over: Vec<_> = match choice {
+    let passed_over = match choice {
         Choice::Newest => repository.missing_newest(&ids).await?.into_iter().collect(),
         Choice::At(_) | Choice::Snapshot(_) => Vec::new(),
     };
-    for id in ids {
-        match attempt(repository, place, kinds, (&id, choice), objects, progress).await {
-            Ok(Some(restored)) => return Ok(Restored { passed_over, ..restored }),
-            Ok(None) => {}
-            Err(error @ (SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)))
-                if !matches!(choice, Choice::Snapshot(_)) =>
-            {
-                passed_over.push((id, error.to_string()));
-                target::clear(place, kinds).await?;
-            }
-            Err(error) => return Err(error),
+    let mut restoring = Restoring { repository, place, kinds, choice, objects, passed_over };
+    for (number, id) in ids.iter().enumerate() {
+        if let Some((longer, reached)) = restoring.longer(id, &ids[number + 1..]).await?
+            && let Some(restored) = restoring.candidate(&longer, Some(reached), progress).await?
+        {
+            return Ok(restored);
+        }
+        if let Some(restored) = restoring.candidate(id, None, progress).await? {
+            return Ok(restored);
         }
     }
+    let passed_over = restoring.passed_over;
     if passed_over.is_empty() {
         let none = || SnapshotError::NoSnapshot("that is old enough".to_owned());
         return Err(if *choice == Choice::Newest { SnapshotError::NoRepository } else { none() });
     }
     let parts = passed_over.into_iter().map(|(id, why)| (format!("snapshots/{id}"), why)).collect();
     Err(Damage { parts }.into())
+}
+
+/// A restore that looks for a snapshot that is good.
+struct Restoring<'a> {
+    repository: &'a Repository,
+    place: &'a Place,
+    kinds: &'a [&'static Kind],
+    choice: &'a Choice,
+    objects: Objects,
+    passed_over: Vec<(String, String)>,
+}
+
+impl Restoring<'_> {
+    /// The newest of `older` whose journal leads on beyond a snapshot that has none, as one that was taken by hand beside a server,
+    /// and the moment of the latter.
+    async fn longer(&self, id: &str, older: &[String]) -> Result<Option<(String, Timestamp)>, SnapshotError> {
+        let Ok(manifest) = self.repository.manifest(id).await else { return Ok(None) };
+        let is_chosen = match self.choice {
+            Choice::Newest => true,
+            Choice::At(time) => manifest.created_at <= *time,
+            Choice::Snapshot(_) => false,
+        };
+        if manifest.journal.is_some() || !is_chosen {
+            return Ok(None);
+        }
+        for id in older.iter().take(MAX_LOOKED_AT) {
+            let Ok(older) = self.repository.manifest(id).await else { continue };
+            if let Some(position) = older.journal.filter(|_| older.identity == manifest.identity) {
+                let reach = self.repository.reach(&position).await?;
+                return Ok(reach.filter(|reach| *reach > manifest.created_at).map(|_| (older.id, manifest.created_at)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Restores a snapshot. None if it is too new, or is passed over: since it is not good, or its journal ends before a moment that
+    /// another one shows.
+    async fn candidate(
+        &mut self,
+        id: &str,
+        at_least: Option<Timestamp>,
+        progress: SnapshotProgress<'_>,
+    ) -> Result<Option<Restored>, SnapshotError> {
+        let attempted = attempt(self.repository, self.place, self.kinds, (id, self.choice), self.objects, progress).await;
+        if let Err(SnapshotError::Damaged(damage)) = &attempted {
+            self.repository.note_damage(damage).await;
+        }
+        let why = match attempted {
+            Ok(None) => return Ok(None),
+            Ok(Some(restored)) => match &restored.journal_cut {
+                Some(cut) if at_least.is_some_and(|moment| restored.reached < moment) => cut.clone(),
+                _ => return Ok(Some(Restored { passed_over: std::mem::take(&mut self.passed_over), ..restored })),
+            },
+            Err(error @ (SnapshotError::Damaged(_) | SnapshotError::Inconsistent(_) | SnapshotError::NoSnapshot(_)))
+                if !matches!(self.choice, Choice::Snapshot(_)) =>
+            {
+                error.to_string()
+            }
+            Err(error) => return Err(error),
+        };
+        self.passed_over.push((id.to_owned(), why));
+        target::clear(self.place, self.kinds).await?;
+        Ok(None)
+    }
 }
 
 /// None if the snapshot is too new.
@@ -126,6 +192,9 @@ async fn attempt(
         Choice::At(time) => Some(*time),
         Choice::Newest | Choice::Snapshot(_) => None,
     };
+    if !manifest.has_installation() {
+        return Err(SnapshotError::Inconsistent("it holds no installation".to_owned()));
+    }
     known_kinds(&manifest, kinds)?;
     let (blobs, configuration) = read_all(repository, &manifest, progress).await?;
     bring_blobs(repository, place, &manifest, blobs, objects, progress).await?;
@@ -258,4 +327,61 @@ async fn bring_records(
         target::settle(place, kind, waiting).await?;
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use tfe_core::{
+        installation::{INSTALLATIONS, Installation},
+        record::Record,
+        time::Clock,
+    };
+
+    use super::*;
+    use crate::{
+        Batch, MemoryStore, MemoryVault, StoreExt,
+        snapshot::{CreateOptions, RepositorySecret, create, list},
+    };
+
+    #[derive(Debug)]
+    struct At(i64);
+
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0)
+        }
+    }
+
+    fn empty() -> Place {
+        Place { store: Arc::new(MemoryStore::new()), objects: Arc::new(InMemory::new()), vault: Arc::new(MemoryVault::new().unwrap()) }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_without_an_installation_is_passed_over() {
+        let (place, kinds) = (empty(), [&INSTALLATIONS]);
+        let id = Installation::only_id();
+        let signing_key = place.vault.seal(&Installation::SIGNING_KEY.context(&id), b"key").await.unwrap();
+        let created_at = Timestamp::default();
+        let installation = Installation { id, created_at, name: "this".to_owned(), signing_key, unfinished: false, restoration: None };
+        place.store.commit(Batch::new().insert(&installation)).await.unwrap();
+        let secret = RepositorySecret::Vault(place.vault.clone());
+        let repository = Repository::open_or_create(Arc::new(InMemory::new()), &secret).await.unwrap();
+        let options = CreateOptions { clock: &At(1_000), program: "test", configuration: None, takes_over: false };
+        let good = create(&repository, &place, &kinds, &options, &mut |_, _| {}).await.unwrap();
+        // As older programs made them where there was nothing.
+        let bare = Manifest { id: format!("{}-later", good.id), parts: Vec::new(), identity: None, ..good.clone() };
+        repository.write_document(&list::path(&bare.id), &serde_json::to_vec(&bare).unwrap()).await.unwrap();
+        repository.note_newest(&bare.id).await.unwrap();
+        let target = empty();
+        let restored = restore(&repository, &target, &kinds, &Choice::Newest, &mut |_, _| {}).await.unwrap();
+        assert_eq!(restored.snapshot.id, good.id);
+        assert_eq!(
+            restored.passed_over,
+            [(bare.id, "the records of the snapshot do not fit together: it holds no installation".to_owned())]
+        );
+        assert!(target.store.find::<Installation>(installation.key()).await.unwrap().is_some());
+    }
 }

@@ -1,12 +1,15 @@
-//! An object store that a process uses which dies after so many writes.
+//! An object store that a process uses which dies after so many writes, or of which answers are lost. Its lists have no order.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use async_trait::async_trait;
-use futures::{StreamExt, stream::BoxStream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload,
     PutResult, Result, path::Path,
@@ -18,15 +21,27 @@ pub(crate) struct Dying {
     inner: Arc<dyn ObjectStore>,
     left: Arc<AtomicI64>,
     written: AtomicI64,
+    /// Whether the next answer to a write is lost.
+    is_unanswered: AtomicBool,
 }
 
 impl Dying {
     pub(crate) fn after(inner: &Arc<dyn ObjectStore>, writes: i64) -> Arc<Self> {
-        Arc::new(Self { inner: inner.clone(), left: Arc::new(AtomicI64::new(writes)), written: AtomicI64::new(0) })
+        Arc::new(Self {
+            inner: inner.clone(),
+            left: Arc::new(AtomicI64::new(writes)),
+            written: AtomicI64::new(0),
+            is_unanswered: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn written(&self) -> i64 {
         self.written.load(Ordering::SeqCst)
+    }
+
+    /// The next write happens, and nobody hears of it.
+    pub(crate) fn lose_answer(&self) {
+        self.is_unanswered.store(true, Ordering::SeqCst);
     }
 
     fn spend(&self) -> Result<()> {
@@ -49,7 +64,8 @@ impl std::fmt::Display for Dying {
 impl ObjectStore for Dying {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.spend()?;
-        self.inner.put_opts(location, payload, opts).await
+        let put = self.inner.put_opts(location, payload, opts).await?;
+        alive(!self.is_unanswered.swap(false, Ordering::SeqCst)).map(|()| put)
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -75,7 +91,8 @@ impl ObjectStore for Dying {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let listed = self.inner.list(prefix).collect::<Vec<_>>();
+        stream::once(listed).flat_map(|listed| stream::iter(listed.into_iter().rev())).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

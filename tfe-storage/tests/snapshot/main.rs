@@ -4,6 +4,7 @@ mod create;
 mod damage;
 mod dying;
 mod journal;
+mod owner;
 mod places;
 mod prune;
 mod restore;

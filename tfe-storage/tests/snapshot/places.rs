@@ -53,7 +53,10 @@ pub(crate) fn empty() -> Place {
 
 /// One with a few hundred records and blobs of some sizes.
 pub(crate) async fn filled() -> Place {
-    let place = empty();
+    fill(empty()).await
+}
+
+pub(crate) async fn fill(place: Place) -> Place {
     let id = Installation::only_id();
     let signing_key = place.vault.seal(&Installation::SIGNING_KEY.context(&id), b"signing key").await.unwrap();
     let installation =
@@ -95,7 +98,16 @@ pub(crate) async fn repository(objects: &Arc<dyn ObjectStore>) -> Repository {
 }
 
 pub(crate) async fn take(repository: &Repository, place: &Place, clock: &dyn Clock) -> Result<Manifest, SnapshotError> {
-    let options = CreateOptions { clock, program: "test", configuration: Some(b"mode = \"demo\"") };
+    take_if(repository, place, clock, false).await
+}
+
+pub(crate) async fn take_if(
+    repository: &Repository,
+    place: &Place,
+    clock: &dyn Clock,
+    takes_over: bool,
+) -> Result<Manifest, SnapshotError> {
+    let options = CreateOptions { clock, program: "test", configuration: Some(b"mode = \"demo\""), takes_over };
     snapshot::create(repository, place, KINDS, &options, &mut |_, _| {}).await
 }
 
@@ -108,4 +120,12 @@ pub(crate) async fn bring(repository: &Repository, place: &Place, choice: &Choic
 
 pub(crate) async fn digest_of(place: &Place) -> Digest {
     digest(place, KINDS, &mut |_, _| {}).await.unwrap()
+}
+
+/// Waits until the clock has moved on.
+pub(crate) async fn tick() {
+    let before = Now.now();
+    while Now.now() == before {
+        tokio::task::yield_now().await;
+    }
 }

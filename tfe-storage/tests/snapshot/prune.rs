@@ -4,16 +4,20 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
-use tfe_core::time::{Clock, Timestamp};
+use tfe_core::{
+    blob::Blob,
+    time::{Clock, Timestamp},
+};
 use tfe_storage::{
     Batch, StoreExt,
-    snapshot::{self, Choice, Pruned, Repository, SnapshotError},
+    migrate::Place,
+    snapshot::{self, Choice, JournaledStore, Pruned, Repository, Shipper, SnapshotError},
     testing::kinds::Book,
 };
 
 use crate::{
     dying::Dying,
-    places::{At, Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, secret, take},
+    places::{At, KINDS, Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, secret, take},
 };
 
 /// Long enough from now that nothing is young.
@@ -101,4 +105,89 @@ async fn nothing_is_removed_that_an_unreadable_snapshot_may_need() {
     objects.put(&Path::from("snapshots").join(first.id.as_str()), "damaged".into()).await.unwrap();
     let pruned = snapshot::prune(&repository, later(), only(&[])).await.unwrap();
     assert_eq!((pruned.objects, pruned.unreadable), (0, vec![first.id]));
+}
+
+/// An installation with a journal, of which two commits are shipped: one that adds a blob, and one that deletes it.
+async fn journaled(objects: &Arc<dyn ObjectStore>) -> (Repository, Place, JournaledStore) {
+    let (repository, inner) = (repository(objects).await, filled().await);
+    let store = JournaledStore::new(inner.store.clone(), KINDS.to_vec(), Arc::new(Now), "stream".to_owned());
+    (repository, inner, store)
+}
+
+fn is_in(objects: &[Path], directory: &str) -> bool {
+    objects.iter().any(|path| path.as_ref().starts_with(directory))
+}
+
+async fn paths(objects: &Arc<dyn ObjectStore>) -> Vec<Path> {
+    objects.list(None).map_ok(|object| object.location).try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_journal_that_nothing_needs_goes_after_a_day_and_one_that_leads_to_now_stays() {
+    let objects = objects();
+    let (repository, inner, store) = journaled(&objects).await;
+    let store = Arc::new(store);
+    let place = Place { store: store.clone(), ..inner };
+    let shipper = Shipper::new(&store, repository.clone(), place.clone());
+    let first = take(&repository, &place, &At(1_000)).await.unwrap();
+    add_blob(&place, 10, 1_000).await;
+    while shipper.ship().await.unwrap() {}
+    // It leads to what no snapshot has.
+    let pruned = snapshot::prune(&repository, later(), only(&[])).await.unwrap();
+    assert_eq!(pruned, Pruned::default());
+    let target = empty();
+    bring(&repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(digest_of(&target).await, digest_of(&place).await);
+    // From now on it only leads to moments between two snapshots.
+    take(&repository, &place, &Now).await.unwrap();
+    assert_eq!(snapshot::prune(&repository, Now.now(), only(&[&first.id])).await.unwrap(), Pruned::default());
+    assert!(is_in(&paths(&objects).await, "journal/"));
+    snapshot::prune(&repository, later(), only(&[&first.id])).await.unwrap();
+    assert!(!is_in(&paths(&objects).await, "journal/"));
+    let restored = bring(&repository, &empty(), &Choice::At(Timestamp::from_millis(2_000))).await.unwrap();
+    assert!(restored.journal_cut.is_some(), "that it is gone is told: {restored:?}");
+    let target = empty();
+    bring(&repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(digest_of(&target).await, digest_of(&place).await);
+}
+
+#[tokio::test]
+async fn what_a_segment_tells_of_stays_though_the_segment_cannot_be_read() {
+    let objects = objects();
+    let (repository, inner, store) = journaled(&objects).await;
+    let store = Arc::new(store);
+    let place = Place { store: store.clone(), ..inner };
+    let shipper = Shipper::new(&store, repository.clone(), place.clone());
+    take(&repository, &place, &At(1_000)).await.unwrap();
+    for number in [10, 11] {
+        add_blob(&place, number, 1_000).await;
+        while shipper.ship().await.unwrap() {}
+    }
+    let segments: Vec<_> = paths(&objects).await.into_iter().filter(|path| path.as_ref().starts_with("journal/")).collect();
+    objects.put(&segments[1], "damaged".into()).await.unwrap();
+    assert_eq!(snapshot::prune(&repository, later(), only(&[])).await.unwrap(), Pruned::default());
+    let target = empty();
+    let restored = bring(&repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(restored.commits, 1);
+    assert!(target.store.find::<Blob>("blob-10").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn an_unreadable_part_keeps_the_objects_that_it_may_name_and_nothing_else() {
+    let (place, objects) = (filled().await, objects());
+    let repository = repository(&objects).await;
+    let first = take(&repository, &place, &At(1_000)).await.unwrap();
+    count_one(&place).await;
+    add_blob(&place, 10, 1_000).await;
+    let second = take(&repository, &place, &At(2_000)).await.unwrap();
+    let part = second.parts.iter().find(|part| part.kind == "blobs" && first.parts.iter().all(|old| old.chunk.sha256 != part.chunk.sha256));
+    let damaged = format!("records/{}/{}", &part.unwrap().chunk.sha256[..2], part.unwrap().chunk.sha256);
+    let good = objects.get(&Path::from(damaged.as_str())).await.unwrap().bytes().await.unwrap();
+    objects.put(&Path::from(damaged.as_str()), "damaged".into()).await.unwrap();
+    let pruned = snapshot::prune(&repository, later(), only(&[])).await.unwrap();
+    assert!(pruned.objects > 0 && pruned.unreadable == [second.id], "{pruned:?}");
+    // The next snapshot writes it again.
+    take(&repository, &place, &At(3_000)).await.unwrap();
+    assert_eq!(objects.get(&Path::from(damaged.as_str())).await.unwrap().bytes().await.unwrap(), good);
+    assert_eq!(snapshot::prune(&repository, later(), only(&[])).await.unwrap().unreadable, [""; 0]);
 }

@@ -10,6 +10,7 @@ mod predecessor;
 mod successor;
 
 use std::{
+    fmt::Display,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,6 +44,8 @@ const FLAG: &str = "--take-over";
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest request, in bytes.
 const MAX_REQUEST_BYTES: u64 = 64 << 10;
+/// How long to wait after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How often it is looked whether jobs are still at work.
 const IDLE_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -72,7 +75,11 @@ impl Handover {
             };
             let answered = match accepted {
                 Ok((stream, _)) => self.answer(stream).await,
-                Err(error) => Err(error.into()),
+                Err(error) => {
+                    // Out of file handles, most likely: others must finish first.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    Err(error.into())
+                }
             };
             match answered {
                 Ok(true) => return Ok(()),
@@ -127,18 +134,28 @@ impl Handover {
     /// Waits until this node's own runner has no jobs. It is given none meanwhile; what is queued keeps its order.
     async fn until_idle(&self, writer: &mut OwnedWriteHalf) -> Result<(), Failure> {
         self.app.health.set_paused(true);
-        let mut told = 0;
-        loop {
-            let jobs = own_jobs(&self.app).await?;
-            if jobs == 0 {
-                return Ok(());
-            }
-            if jobs != told {
+        idle(|| own_jobs(&self.app), writer).await
+    }
+}
+
+/// Waits until there are no jobs, and tells how many there are when that changes. Counting may fail at any time in hours of waiting;
+/// the next look counts again.
+async fn idle<C, E: Display>(count: impl Fn() -> C, writer: &mut OwnedWriteHalf) -> Result<(), Failure>
+where
+    C: Future<Output = Result<usize, E>>,
+{
+    let mut told = 0;
+    loop {
+        match count().await {
+            Ok(0) => return Ok(()),
+            Ok(jobs) if jobs != told => {
                 write(writer, &Answer::Waiting { jobs }).await?;
                 told = jobs;
             }
-            tokio::time::sleep(IDLE_INTERVAL).await;
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "it is not known whether jobs are at work; looking again"),
         }
+        tokio::time::sleep(IDLE_INTERVAL).await;
     }
 }
 
@@ -152,4 +169,26 @@ async fn write(writer: &mut OwnedWriteHalf, answer: &Answer) -> Result<(), Failu
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     Ok(writer.write_all(&line).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_fails_does_not_end_the_waiting_for_jobs() {
+        let looks = Mutex::new(vec![Ok(0), Err("the database is away"), Ok(2), Ok(2), Err("the database is away"), Ok(3)]);
+        let count = || std::future::ready(looks.lock().unwrap().pop().unwrap());
+        let (here, there) = UnixStream::pair().unwrap();
+        let (reader, mut writer) = here.into_split();
+        idle(count, &mut writer).await.unwrap();
+        assert!(looks.lock().unwrap().is_empty());
+        drop((reader, writer));
+        let mut heard = String::new();
+        BufReader::new(there).read_to_string(&mut heard).await.unwrap();
+        let waiting = |jobs: u32| format!("{{\"answer\":\"waiting\",\"jobs\":{jobs}}}\n");
+        assert_eq!(heard, waiting(3) + &waiting(2));
+    }
 }

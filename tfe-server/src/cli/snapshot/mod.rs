@@ -9,12 +9,12 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tfe_core::{retention::Retention, time::Clock};
 use tfe_server::{
-    Backends, SystemClock,
+    SystemClock,
     snapshots::{drill, kept, kinds},
 };
-use tfe_storage::snapshot::{self, Choice, CreateOptions, Listed, Manifest, Part, Repository, SnapshotError};
+use tfe_storage::snapshot::{self, Choice, CreateOptions, Listed, Manifest, Owner, Part, Repository, SnapshotError};
 
-pub(crate) use self::restore::{RestoreOptions, restore};
+pub(crate) use self::restore::{RestoreOptions, keep_configuration, restore};
 use super::{Failure, options::ServeOptions, print, progress::Shown};
 
 /// What to do with snapshots.
@@ -27,6 +27,9 @@ pub(crate) enum SnapshotCommand {
         /// Where it goes: a directory, or s3://…, az://…, gs://… [default: as configured]
         #[arg(long, value_name = "URL")]
         to: Option<String>,
+        /// Take it even if the newest one there is of another installation, or of this one before or after a restore
+        #[arg(long)]
+        claim: bool,
         #[command(flatten)]
         options: SnapshotOptions,
     },
@@ -55,6 +58,9 @@ pub(crate) enum SnapshotCommand {
         Example:\n  TFE_BACKUP_PASSWORD=… tfe snapshot prune --from /mnt/backup --keep-daily 7 --keep-hourly 0"
     )]
     Prune {
+        /// Remove some even if the newest one there is of another installation, or of this one before or after a restore
+        #[arg(long)]
+        claim: bool,
         #[command(flatten)]
         keep: Keep,
         #[command(flatten)]
@@ -101,18 +107,17 @@ pub(crate) struct Keep {
 /// Does it.
 pub(crate) async fn run(command: SnapshotCommand) -> Result<ExitCode, Failure> {
     match command {
-        SnapshotCommand::Create { to, options } => create(to.as_deref(), options).await,
+        SnapshotCommand::Create { to, claim, options } => create(to.as_deref(), claim, options).await,
         SnapshotCommand::List { from } => list(from).await,
         SnapshotCommand::Show { id, from } => show(id, from).await,
         SnapshotCommand::Verify { id, from } => verify(id, from).await,
-        SnapshotCommand::Prune { keep, from } => prune(keep, from).await,
+        SnapshotCommand::Prune { claim, keep, from } => prune(claim, keep, from).await,
     }
 }
 
-async fn create(to: Option<&str>, options: SnapshotOptions) -> Result<ExitCode, Failure> {
+async fn create(to: Option<&str>, claim: bool, options: SnapshotOptions) -> Result<ExitCode, Failure> {
     let configuration = options.serve.read(&[]).await?;
-    let backends = Backends::open_shared(&configuration).await?;
-    let place = place::of(&backends);
+    let place = place::installed(&configuration).await?.ok_or(SnapshotError::NoInstallation)?;
     let secret = place::secret(&configuration, &place.vault)?;
     let repository = Repository::open_or_create(place::objects(to, &configuration)?, &secret).await?;
     let mut shown = Shown::new();
@@ -120,6 +125,7 @@ async fn create(to: Option<&str>, options: SnapshotOptions) -> Result<ExitCode, 
         clock: &SystemClock,
         program: env!("CARGO_PKG_VERSION"),
         configuration: Some(configuration.file.expose().as_bytes()),
+        takes_over: claim,
     };
     let created = snapshot::create(&repository, &place, &kinds(), &create, &mut shown.snapshot()).await;
     shown.end();
@@ -177,7 +183,7 @@ async fn verify(id: Option<String>, from: From) -> Result<ExitCode, Failure> {
     said(is_json, &document, &text)
 }
 
-async fn prune(keep: Keep, from: From) -> Result<ExitCode, Failure> {
+async fn prune(claim: bool, keep: Keep, from: From) -> Result<ExitCode, Failure> {
     let configuration = from.options.serve.read(&[]).await?;
     let chosen = configuration.snapshots.retention;
     let retention = Retention {
@@ -187,10 +193,13 @@ async fn prune(keep: Keep, from: From) -> Result<ExitCode, Failure> {
         monthly: keep.keep_monthly.unwrap_or(chosen.monthly),
     };
     let (repository, is_json) = from.opened().await?;
+    if !claim && let Some(place) = place::installed(&configuration).await? {
+        repository.claim(&Owner::of(&*place.store).await?).await?;
+    }
     let pruned = snapshot::prune(&repository, SystemClock.now(), |all| -> HashSet<String> { kept(&retention, all) }).await?;
     let done = format!("{} snapshots and {} objects were removed\n", pruned.snapshots.len(), pruned.objects);
     let unreadable = pruned.unreadable.iter();
-    let unreadable = unreadable.map(|id| format!("{id} cannot be read; no objects were removed, since it may need them\n"));
+    let unreadable = unreadable.map(|id| format!("{id} cannot be read; no objects were removed that it may need\n"));
     let text: String = std::iter::once(done).chain(unreadable).collect();
     said(is_json, &json!({ "snapshots": pruned.snapshots, "objects": pruned.objects, "unreadable": pruned.unreadable }), &text)
 }

@@ -6,13 +6,13 @@ use object_store::ObjectStore;
 use tfe_server::{
     Backends,
     configuration::{Configuration, Objects},
-    snapshots,
+    embedded_records, snapshots,
 };
 use tfe_storage::{
     Vault,
     migrate::Place,
     open_objects,
-    snapshot::{Repository, RepositorySecret},
+    snapshot::{Owner, Repository, RepositorySecret, SnapshotError},
 };
 
 use super::From;
@@ -33,6 +33,19 @@ impl From {
 /// Where an installation is.
 pub(super) fn of(backends: &Backends) -> Place {
     Place { store: backends.store.clone(), objects: backends.objects.clone(), vault: backends.vault.clone() }
+}
+
+/// Where the installation of a configuration is; none if there is none. Where records are in a directory, none is made by looking.
+pub(super) async fn installed(configuration: &Configuration) -> Result<Option<Place>, Failure> {
+    if configuration.database.is_none() && !embedded_records(&configuration.data_directory).exists() {
+        return Ok(None);
+    }
+    let place = of(&Backends::open_shared(configuration).await?);
+    match Owner::of(&*place.store).await {
+        Ok(_) => Ok(Some(place)),
+        Err(SnapshotError::NoInstallation) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Where snapshots are.

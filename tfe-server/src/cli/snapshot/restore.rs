@@ -5,11 +5,15 @@ use std::{io::Write, os::unix::fs::OpenOptionsExt, process::ExitCode};
 use clap::Args;
 use serde_json::json;
 use tfe_core::time::Timestamp;
-use tfe_server::{Backends, configuration::Configuration, snapshots};
+use tfe_server::{
+    Backends,
+    configuration::Configuration,
+    snapshots::{self, Restorer},
+};
 use tfe_storage::snapshot::{Choice, Repository, Restored};
 
 use super::{From, place, said};
-use crate::cli::{Failure, progress::Shown};
+use crate::cli::{Failure, compose, progress::Shown};
 
 /// The exit code of a restore that had to leave out something.
 const DAMAGED: u8 = 3;
@@ -29,6 +33,10 @@ pub(crate) struct RestoreOptions {
     /// Restore what there was at that time, as in 2026-11-25T10:00:00Z
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
+    /// The blobs that are in the object store already are nobody else's any more; those that the restored installation does not know
+    /// are deleted by and by
+    #[arg(long)]
+    reuse_objects: bool,
     #[command(flatten)]
     from: From,
 }
@@ -49,7 +57,9 @@ pub(crate) async fn restore(options: RestoreOptions) -> Result<ExitCode, Failure
     let secret = place::secret(&configuration, &place.vault)?;
     let repository = Repository::open(place::objects(options.from.from.as_deref(), &configuration)?, &secret).await?;
     let mut shown = Shown::new();
-    let restored = snapshots::restore(&repository, &place, &choice, &mut shown.snapshot()).await;
+    let name = compose::node_name(&configuration)?;
+    let restorer = Restorer { name: &name, reuses_objects: options.reuse_objects };
+    let restored = snapshots::restore(&repository, &place, &choice, &restorer, &mut shown.snapshot()).await;
     shown.end();
     let restored = restored?;
     let kept = keep_configuration(&configuration, &restored)?;
@@ -58,7 +68,7 @@ pub(crate) async fn restore(options: RestoreOptions) -> Result<ExitCode, Failure
 }
 
 /// Leaves the configuration of the snapshot beside the data, for the operator to look at; it may hold secrets.
-fn keep_configuration(configuration: &Configuration, restored: &Restored) -> Result<Option<String>, Failure> {
+pub(crate) fn keep_configuration(configuration: &Configuration, restored: &Restored) -> Result<Option<String>, Failure> {
     let Some(content) = restored.configuration.as_ref().filter(|content| !content.is_empty()) else { return Ok(None) };
     let path = configuration.data_directory.join("restored.toml");
     let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
