@@ -9,6 +9,8 @@ use crate::{id::Id, record, record::Field, time::Timestamp};
 pub const HEARTBEAT_SECONDS: i64 = 1;
 /// How long after its last word a node counts as gone, in seconds.
 pub const SILENCE_SECONDS: i64 = 10;
+/// How far apart the clocks of two nodes may be, in seconds: half of what a lease leaves between two renewals that are on time.
+pub const MAX_CLOCK_SKEW_SECONDS: i64 = 2;
 /// How long a node that is gone stays in lists, in seconds.
 pub const MEMORY_SECONDS: i64 = 24 * 60 * 60;
 
@@ -70,6 +72,12 @@ impl Node {
         }
     }
 
+    /// How far its clock is ahead of one that shows `now`, in seconds, if that is more than leases bear. It may be further ahead.
+    pub fn clock_skew_seconds(&self, now: Timestamp) -> Option<i64> {
+        let ahead = (self.last_seen_at.as_millis() - now.as_millis()) / 1000;
+        (!self.left && ahead > MAX_CLOCK_SKEW_SECONDS).then_some(ahead)
+    }
+
     /// Whether it need not be remembered any more.
     pub fn is_forgotten(&self, now: Timestamp) -> bool {
         self.last_seen_at.plus_seconds(MEMORY_SECONDS) <= now
@@ -80,10 +88,8 @@ impl Node {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_silent_node_is_lost_and_one_that_ended_is_down() {
-        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
-        let node = Node {
+    fn node() -> Node {
+        Node {
             id: Id::from("node-1"),
             created_at: at(0),
             name: "one".to_owned(),
@@ -93,11 +99,28 @@ mod tests {
             drain_requested: false,
             left: false,
             condition: "OK".to_owned(),
-        };
+        }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_silent_node_is_lost_and_one_that_ended_is_down() {
+        let node = node();
         assert_eq!(node.standing(at(1)), Standing::Up);
         assert_eq!(Node { drain_requested: true, ..node.clone() }.standing(at(1)), Standing::Draining);
         assert_eq!(node.standing(at(SILENCE_SECONDS)), Standing::Lost);
         assert_eq!(Node { left: true, ..node.clone() }.standing(at(SILENCE_SECONDS)), Standing::Down);
         assert!(node.is_forgotten(at(MEMORY_SECONDS)));
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_noticed_and_one_that_ended_is_not() {
+        assert_eq!(node().clock_skew_seconds(at(-MAX_CLOCK_SKEW_SECONDS)), None);
+        assert_eq!(node().clock_skew_seconds(at(-MAX_CLOCK_SKEW_SECONDS - 1)), Some(MAX_CLOCK_SKEW_SECONDS + 1));
+        assert_eq!(node().clock_skew_seconds(at(100)), None);
+        assert_eq!(Node { left: true, ..node() }.clock_skew_seconds(at(-100)), None);
     }
 }

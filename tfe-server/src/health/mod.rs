@@ -18,7 +18,7 @@ use tfe_storage::{Batch, StoreExt};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::{app::App, error::chain};
+use crate::{app::App, error::chain, service::nodes};
 
 pub use self::report::{Check, Condition, Report};
 use self::{disk::Disk, loops::Loops};
@@ -36,6 +36,8 @@ const VAULT: &str = "vault";
 const QUEUE: &str = "queue";
 const REDIS: &str = "redis";
 const DISK: &str = "disk";
+/// The check of this node's clock against those of others.
+const CLOCK: &str = "clock";
 /// The check of the checks and of the other loops: that they are made, and work.
 const BACKGROUND: &str = "background";
 
@@ -163,8 +165,8 @@ impl Health {
 /// Asks the parts until `shutdown`.
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     loop {
-        let checks = tokio::join!(database(&app), object_storage(&app), vault(&app), queue(&app), redis(&app));
-        let mut checks = vec![checks.0, checks.1, checks.2, checks.3, checks.4];
+        let checks = tokio::join!(database(&app), object_storage(&app), vault(&app), queue(&app), redis(&app), clock(&app));
+        let (clock, mut checks) = (checks.5, vec![checks.0, checks.1, checks.2, checks.3, checks.4]);
         if let Some(disk) = &app.health.disk {
             checks.push(Check::of(DISK, disk.check()));
         }
@@ -173,6 +175,7 @@ pub(crate) async fn run(app: App, shutdown: CancellationToken) {
         if checks.iter().any(|check| check.condition == Condition::Error) {
             app.health.loops.excuse();
         }
+        checks.push(clock);
         for check in &checks {
             tell(previous.as_ref(), check);
         }
@@ -216,6 +219,24 @@ async fn queue(app: &App) -> Check {
 async fn redis(app: &App) -> Check {
     // Without it notices of other nodes are lost, and those who wait look again every second.
     Check::of(REDIS, limited(async { app.coordination.check().await.map_err(|error| chain(&error)) }).await).optional()
+}
+
+/// Whether another node has a clock that is too far ahead of this one's; it sees nothing of that, since what this one notes looks old.
+async fn clock(app: &App) -> Check {
+    // Leases that seem to end too soon cost work that is done again, and no run.
+    Check::of(CLOCK, limited(async { same_time(app).await }).await).optional()
+}
+
+async fn same_time(app: &App) -> Result<(), String> {
+    // Without the database nothing can be said of clocks, and that it is away is told already.
+    let nodes = nodes::list(app).await.unwrap_or_default();
+    match nodes.iter().find_map(|node| Some((&node.name, node.clock_skew_seconds(app.now())?))) {
+        None => Ok(()),
+        Some((name, ahead)) => Err(format!(
+            "the clock of {name} is {ahead} s or more ahead of this node's; set both by the same time servers, since leases are \
+             measured by them"
+        )),
+    }
 }
 
 async fn limited(asked: impl Future<Output = Result<(), String>>) -> Result<(), String> {

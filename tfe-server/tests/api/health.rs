@@ -1,11 +1,18 @@
 //! What load balancers and Prometheus see.
 
+use std::time::{Duration, Instant};
+
 use reqwest::Method;
+use tfe_core::node::Node;
 use tfe_server::{InitialAdmin, Settings};
+use tfe_storage::{Batch, StoreExt};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Answer, TestServer};
+
+/// More than two rounds of checks take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_names_every_part_and_needs_no_token() {
@@ -13,7 +20,7 @@ async fn readiness_names_every_part_and_needs_no_token() {
     let answer = Answer::of(server.anonymous(Method::GET, "/api/v1/health/readiness?timeout=30")).await.expect(200);
     assert_eq!(answer.text_at("/status"), "OK");
     let checks: Vec<_> = answer.json["checks"].as_array().unwrap().iter().map(|check| check["check"].as_str().unwrap()).collect();
-    assert_eq!(checks, ["database", "object-storage", "vault", "queue", "redis"]);
+    assert_eq!(checks, ["database", "object-storage", "vault", "queue", "redis", "clock"]);
     for timeout in ["0", "31", "soon"] {
         Answer::of(server.anonymous(Method::GET, &format!("/api/v1/health/readiness?timeout={timeout}")))
             .await
@@ -22,6 +29,35 @@ async fn readiness_names_every_part_and_needs_no_token() {
     let text = server.anonymous(Method::GET, "/_health_check").header("accept", "text/plain");
     assert!(Answer::of(text).await.expect(200).text.contains("database: OK\n"));
     Answer::of(server.anonymous(Method::GET, "/api/v1/health/liveness")).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_differs_from_another_nodes_is_told_and_nothing_stops() {
+    let server = TestServer::start_idle().await;
+    let now = server.app.now();
+    let other = Node {
+        id: server.app.new_id(),
+        created_at: now,
+        name: "other".to_owned(),
+        version: "0.1.0".to_owned(),
+        started_at: now,
+        last_seen_at: now.plus_seconds(3600),
+        drain_requested: false,
+        left: false,
+        condition: "OK".to_owned(),
+    };
+    server.app.store.commit(Batch::new().insert(&other)).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let clock = loop {
+        let answer = Answer::of(server.anonymous(Method::GET, "/api/v1/health/readiness")).await.expect(200);
+        let clock = answer.json["checks"].as_array().unwrap().iter().find(|check| check["check"] == "clock").unwrap().clone();
+        if clock["status"] == "ERROR" {
+            break clock;
+        }
+        assert!(Instant::now() < deadline, "{clock}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(clock["reason"].as_str().unwrap().starts_with("the clock of other is 35"), "{clock}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
