@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use tfe_core::node::Node;
 use tfe_server::{InitialAdmin, Settings};
-use tfe_storage::{Batch, StoreExt};
+use tfe_storage::Batch;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
