@@ -12,7 +12,7 @@ use tfe_core::{
     error::{Invalid, Refused},
     id::Id,
     run::Run,
-    state::{self, Accepted, Current, StateFile, Upload},
+    state::{self, Accepted, Current, MAX_OUTPUTS, StateFile, Upload},
     state_version::{StateOutput, StateResource, StateStatus, StateVersion},
     user::User,
     workspace::Workspace,
@@ -358,7 +358,7 @@ async fn current_writes(app: &App, workspace: &Versioned<Workspace>, version: &S
 
 /// The outputs of a state version.
 pub(crate) async fn outputs(app: &App, version: &Id<StateVersion>) -> Result<Vec<Versioned<StateOutput>>, ApiError> {
-    Ok(app.store.list::<StateOutput>(Query::of::<StateOutput>().equals("state_version_id", version)).await?.items)
+    super::walk::all(app, Query::of::<StateOutput>().equals("state_version_id", version), MAX_OUTPUTS as u64).await
 }
 
 /// The one version that the snapshots of a run fill.
@@ -431,9 +431,28 @@ mod tests {
     use crate::{service::runs, trial::Trial};
 
     fn state(serial: u64) -> Bytes {
-        json!({ "version": 4, "terraform_version": "1.9.0", "serial": serial, "lineage": "l", "outputs": {}, "resources": [] })
+        state_with(serial, 0)
+    }
+
+    fn state_with(serial: u64, outputs: usize) -> Bytes {
+        let outputs: serde_json::Map<_, _> =
+            (0..outputs).map(|number| (format!("o{number}"), json!({ "value": number, "type": "number" }))).collect();
+        json!({ "version": 4, "terraform_version": "1.9.0", "serial": serial, "lineage": "l", "outputs": outputs, "resources": [] })
             .to_string()
             .into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_outputs_of_a_state_go_with_it_however_many_they_are() {
+        let trial = Trial::new().await;
+        let id = trial.workspace("app").await;
+        let (run, ticket) = trial.applying(&id).await;
+        for (serial, wanted) in [(1, MAX_OUTPUTS), (2, 1)] {
+            let fence = Fence::of(trial.job(&ticket).await);
+            save_from_run(&trial.app, &run, state_with(serial, wanted), Arrival::InTime(fence)).await.unwrap();
+            let version = of_run(&trial.app, &run).await.unwrap().unwrap();
+            assert_eq!(outputs(&trial.app, &version.id).await.unwrap().len(), wanted);
+        }
     }
 
     async fn is_refused(trial: &Trial, run: &Run, serial: u64) -> String {
