@@ -1,7 +1,7 @@
 //! What a supervised job amounts to: its outcome, and the documents of a plan.
 
 use std::{
-    io,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -33,11 +33,17 @@ const MAX_DOCUMENT_BYTES: u64 = 1 << 30;
 /// How much of a failed `init` is shown.
 const MAX_INIT_BYTES: u64 = 1 << 20;
 
+/// The mark in the spool directory that the log has its last words.
+const COMPLETED: &str = "log.completed";
 /// What to do about an apply that was cut off.
 const PLAN_AGAIN: &str = "Check what is really there, then plan again";
 
-/// What the log should say before it ends, beyond what the engine wrote.
+/// What the log should say before it ends, beyond what the engine wrote. It is said once, however often the job is taken up again.
 pub(crate) fn complete_log(paths: &Paths, assignment: &Assignment, done: &Done) -> io::Result<()> {
+    let mark = fs::OpenOptions::new().write(true).create_new(true).open(paths.spool.join(COMPLETED));
+    if mark.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+        return Ok(());
+    }
     let log = paths.log(assignment.phase);
     let is_failed_init = |step: &StepEnd| step.name == StepName::Init && !step.is_good();
     if done.steps.iter().any(is_failed_init) {

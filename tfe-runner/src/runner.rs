@@ -24,7 +24,7 @@ use crate::{
     admission,
     config::RunnerConfig,
     control::{Control, ControlError, Ticket},
-    files::{lock, private_directory},
+    files::{is_locked, lock, private_directory},
     follow::{End, Follower, LogTail, RefusedState},
     handle::{self, Handle},
     job::{Assignment, EngineKind, Outcome, RunnerInfo},
@@ -57,8 +57,11 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 const LOCK_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the answer to a question for work may be away when this process ends: what it gives would be claimed, and nobody's.
 const CLAIM_GRACE: Duration = Duration::from_secs(2);
-/// How long to wait before a job that could not go on is taken up again: well within its lease.
+/// How long to wait before a job that could not go on is taken up again: well within the time for which an apply without a lease is
+/// waited for.
 const BROKEN_PAUSE: Duration = Duration::from_secs(5);
+/// How often a courier looks whether the runner is back.
+const RUNNER_INTERVAL: Duration = Duration::from_millis(250);
 /// How long jobs that have not begun may take to when this process ends: an apply that was claimed and never began could only be given
 /// up. Preparing takes a second, with an archive of a configuration from far away some more.
 const BEGIN_GRACE: Duration = Duration::from_secs(20);
@@ -177,10 +180,13 @@ impl Runner {
         jobs.shutdown().await;
     }
 
-    /// Brings home one job in place of a runner of this name that has died.
+    /// Brings home one job in place of a runner of this name that has died. When that is back it takes the job up itself: it may reach
+    /// a control plane that this one cannot.
     pub async fn bring_home(self, job: &Id<Job>) {
-        if let Some(handle) = Handle::read(&self.shared.config.spool_root.join(job.as_str())) {
-            self.shared.adopt(handle).await;
+        let Some(handle) = Handle::read(&self.shared.config.spool_root.join(job.as_str())) else { return };
+        tokio::select! {
+            () = self.shared.adopt(handle) => {}
+            () = self.shared.until_the_runner_is_back() => tracing::info!(%job, "its runner is back and takes it up"),
         }
     }
 
@@ -352,11 +358,19 @@ impl Shared {
         self.conclude(&held, paths, done).await
     }
 
+    async fn until_the_runner_is_back(&self) {
+        while !is_locked(&self.config.spool_root.join(RUNNER_LOCK)) {
+            tokio::time::sleep(RUNNER_INTERVAL).await;
+        }
+    }
+
     /// Tries again to bring home what a job left: what was in the way, such as a full disk, may pass.
     async fn adopt_later(&self, paths: &Paths) {
-        tokio::time::sleep(BROKEN_PAUSE).await;
-        if let Some(handle) = Handle::read(&paths.spool) {
-            self.adopt(handle).await;
+        while paths.spool.exists() {
+            tokio::time::sleep(BROKEN_PAUSE).await;
+            if let Some(handle) = Handle::read(&paths.spool) {
+                return self.adopt(handle).await;
+            }
         }
     }
 

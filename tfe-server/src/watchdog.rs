@@ -18,8 +18,8 @@ use crate::health::Health;
 const TURN: Duration = Duration::from_millis(200);
 /// How often it is looked.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How many looks in a row may find nothing new before the process is ended: ten seconds of its own time. Looks are counted and not
-/// the clock, so that a process that was stopped and goes on, or a machine that slept, is given its time again.
+/// How many looks in a row may find nothing new, or a broken loop, before the process is ended: ten seconds of its own time. Looks are
+/// counted and not the clock, so that a process that was stopped and goes on, or a machine that slept, is given its time again.
 const MAX_STUCK: u32 = 10;
 
 /// What a look tells.
@@ -64,13 +64,15 @@ fn watch_with(
         }
     });
     thread::spawn(move || {
-        let mut looks = Looks::default();
+        let (mut looks, mut broken_looks) = (Looks::default(), 0);
         loop {
             thread::sleep(interval);
             // The loop has ended in order, and its tasks with it.
             let Some(turns) = seen.upgrade().map(|turns| turns.load(Ordering::Relaxed)) else { return };
-            if let Some(reason) = broken() {
-                return end(&reason);
+            match broken() {
+                Some(reason) if broken_looks == MAX_STUCK => return end(&reason),
+                Some(_) => broken_looks += 1,
+                None => broken_looks = 0,
             }
             match looks.look(turns) {
                 Sight::Turning if is_fresh() => beat(),
@@ -134,6 +136,22 @@ mod tests {
         let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
         watch_with(TICK, || true, || Some("it broke".to_owned()), || {}, move |reason| sender.send(reason.to_owned()).unwrap());
         assert_eq!(ended.recv().await.as_deref(), Some("it broke"));
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_goes_on_after_a_pause_of_the_process_ends_nothing() {
+        let looked = Arc::new(AtomicU64::new(0));
+        let (seen, (sender, mut ended)) = (looked.clone(), tokio::sync::mpsc::unbounded_channel());
+        // Each time it turns again just before the last look that bears with it.
+        let broken = move || {
+            let look = seen.fetch_add(1, Ordering::Relaxed);
+            (!look.is_multiple_of(u64::from(MAX_STUCK))).then(|| "it stands still".to_owned())
+        };
+        watch_with(TICK, || true, broken, || {}, move |reason| sender.send(reason.to_owned()).unwrap());
+        while looked.load(Ordering::Relaxed) < 3 * u64::from(MAX_STUCK) {
+            assert!(ended.try_recv().is_err());
+            tokio::time::sleep(TICK).await;
+        }
     }
 
     #[tokio::test]

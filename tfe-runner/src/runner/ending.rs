@@ -50,8 +50,9 @@ impl Shared {
             }
             Err(Gone::Broken(reason)) => {
                 tracing::error!(%job, reason, "a job cannot go on here");
-                // What an apply has made may have no other record than what it leaves here.
-                if Handle::read(&paths.spool).is_some_and(|handle| handle.is_apply) && paths.spool.join(LOCK).exists() {
+                // What an apply has made may have no other record than what it leaves here, and a mark that cannot be read may be one's.
+                let is_plan = Handle::read(&paths.spool).is_some_and(|handle| !handle.is_apply) && !paths.spool.join(STATE).exists();
+                if !is_plan && paths.spool.join(LOCK).exists() {
                     return Next::TakeUp;
                 }
                 // A plan is made again elsewhere, and not beside this one.

@@ -32,7 +32,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(25);
 /// How long the last snapshot and the mark of the end are tried to be written: what fills a disk for a moment is gone by then, and
 /// whoever waits for the end waits longer. After it this process ends without a mark, and the runner looks for the state itself.
-const WRITE_PATIENCE: Duration = Duration::from_secs(20);
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Largest description of a backend: it has a few lines.
 const MAX_BACKEND_BYTES: u64 = 1 << 20;

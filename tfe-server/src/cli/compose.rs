@@ -165,7 +165,11 @@ fn embedded_runner(configuration: &Configuration, name: String) -> Result<Runner
         spool_root,
         servers: vec![url],
         token,
-        authorities: authority(configuration).and_then(|path| std::fs::read_to_string(path).ok()).into_iter().collect(),
+        authorities: authority(configuration)
+            .iter()
+            .chain(&configuration.workers.authority)
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .collect(),
         job: String::new(),
     });
     Ok(RunnerConfig { courier: Some(Courier { command, letter, patience: NODE_PATIENCE }), ..config })

@@ -99,17 +99,18 @@ async fn serve(ready: Ready, binary: PathBuf) -> Result<ExitCode, Failure> {
     tokio::spawn(ended(asked.clone()));
     tokio::spawn(end_when(asked.clone(), shutdown.clone()));
     tokio::spawn(stopping(app.clone(), shutdown.clone()));
-    let handover = Handover { app, binary, inheritance, shutdown: shutdown.clone() };
+    let successor_ended = CancellationToken::new();
+    let handover = Handover { app, binary, inheritance, shutdown: shutdown.clone(), successor_ended: successor_ended.clone() };
     tokio::spawn(async move {
         if let Err(error) = handover.offer().await {
             tracing::error!(%error, "upgrades cannot be asked for any more; restart the server to make it possible again");
         }
     });
     notify::tell("READY=1");
-    let left = left(asked, shutdown.clone(), health.clone());
+    let left = left(asked, successor_ended, shutdown.clone(), health.clone());
     tokio::select! {
         served = server.serve(listener, tls, shutdown) => served?,
-        () = left => tracing::warn!("requests that this process had begun were left, since it was asked to end"),
+        () = left => tracing::warn!("requests that this process had begun were left: it was asked to end, or the one after it has ended"),
     }
     if health.is_handed_over() {
         UPGRADE_FINISHED.reach();
@@ -122,13 +123,17 @@ async fn end_when(asked: CancellationToken, shutdown: CancellationToken) {
     shutdown.cancel();
 }
 
-/// Returns when a process that has been replaced, and may finish what it has begun for minutes, is asked to end all the same.
-async fn left(asked: CancellationToken, shutdown: CancellationToken, health: Health) {
+/// Returns when a process that has been replaced, and may finish what it has begun for minutes, is asked to end all the same, or when its
+/// successor has ended: whoever comes after that one does not know that this one may still write.
+async fn left(asked: CancellationToken, successor_ended: CancellationToken, shutdown: CancellationToken, health: Health) {
     shutdown.cancelled().await;
     if !health.is_handed_over() {
         std::future::pending::<()>().await;
     }
-    asked.cancelled().await;
+    tokio::select! {
+        () = asked.cancelled() => {}
+        () = successor_ended.cancelled() => {}
+    }
 }
 
 /// Tells the service manager that the service ends, unless another process goes on with it.

@@ -27,7 +27,7 @@ use tfe_runner::{
     job::{ArtifactKind, Assignment, Directive, Outcome, RunnerInfo},
     open_snapshot,
 };
-use tfe_storage::{Batch, Error, StoreExt, Versioned};
+use tfe_storage::{Batch, Error, StoreExt, VaultError, Versioned};
 use tokio::time::Instant;
 
 use super::{
@@ -90,7 +90,9 @@ impl LocalControl {
                 Ok(None) => {}
                 // What is wrong with the vault is not wrong with the job, and will be made good.
                 Err(error) if error.may_pass() || self.app.vault.check().await.is_err() => return Err(error),
-                Err(error) => self.end_unreadable(job, &error).await?,
+                Err(error) if is_unreadable(&error) => self.end_unreadable(job, &error).await?,
+                // Another node may be able to, as one of a newer program.
+                Err(error) => tracing::error!(job = %job.id, error = chain(&error), "a job cannot be given to a runner by this node"),
             }
         }
         Ok(None)
@@ -406,6 +408,16 @@ fn refused(error: ApiError) -> ControlError {
         }
         other => unavailable(other),
     }
+}
+
+/// Whether a value of the job itself is what cannot be opened, wherever that is tried.
+fn is_unreadable(error: &ApiError) -> bool {
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.into_iter().any(|cause| {
+        let is_sealed_wrongly =
+            |error: &VaultError| matches!(error, VaultError::Tampered | VaultError::UnknownKey(_) | VaultError::KeyGone(_));
+        cause.downcast_ref().is_some_and(is_sealed_wrongly) || cause.is::<std::string::FromUtf8Error>()
+    })
 }
 
 #[cfg(test)]

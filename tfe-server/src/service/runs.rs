@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tfe_core::{
     configuration::ConfigurationVersion,
+    duty::DUTIES,
     error::Refused,
     event::RunEvent,
     id::Id,
@@ -160,7 +161,8 @@ pub(crate) async fn step(app: &App, id: &Id<Run>, event: &Event, actor: Option<&
     Err(ApiError::Busy)
 }
 
-/// One attempt of [`step`] on a run that was read; `None` if something changed in between. `finish` may add to the
+/// One attempt of [`step`] on a run that was read; `None` if something changed in between, [`ApiError::Busy`] if `also` checks a duty
+/// that another node has by now. `finish` may add to the
 /// run what the caller commits with it.
 pub(crate) async fn try_step(
     app: &App,
@@ -181,6 +183,8 @@ pub(crate) async fn try_step(
             announce(app, &next, &step.effects).await;
             Ok(Some(next))
         }
+        // Another node's: to try again would be as futile.
+        Err(Error::Conflict { kind, .. }) if kind == DUTIES.name => Err(ApiError::Busy),
         Err(Error::Conflict { .. } | Error::AlreadyExists { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -49,15 +49,32 @@ pub struct Drilled {
     pub states: u64,
 }
 
+/// How often the newest is tried while newer ones are made: each try reads all of it.
+const MAX_ATTEMPTS: u32 = 3;
+
 /// Restores for trial. Records go into a database in a temporary directory, which is removed in the end; blobs are read and not
 /// kept. That the newest is good is noted with the snapshots.
 pub async fn drill(repository: &Repository, choice: &Choice, progress: SnapshotProgress<'_>) -> Result<Drilled, SnapshotError> {
+    for _ in 1..MAX_ATTEMPTS {
+        match attempt(repository, choice, progress).await {
+            Err(SnapshotError::Busy(reason)) => tracing::info!(reason, "trying the newest snapshot again"),
+            tried => return tried,
+        }
+    }
+    attempt(repository, choice, progress).await
+}
+
+async fn attempt(repository: &Repository, choice: &Choice, progress: SnapshotProgress<'_>) -> Result<Drilled, SnapshotError> {
     let scratch = tempfile::tempdir().map_err(tfe_storage::Error::unavailable)?;
     let store = open_store(&format!("sqlite:{}", scratch.path().join("records.sqlite").display()), KINDS).await?;
     let vault = MemoryVault::new().map_err(SnapshotError::Secret)?;
     let place = Place { store: store.clone(), objects: open_objects("memory:", &[])?, vault: std::sync::Arc::new(vault) };
     let restored = verify(repository, &place, &kinds(), choice, progress).await?;
     if let Some(cut) = restored.journal_cut {
+        // Where the journal has a gap a snapshot follows at once, which nobody needs to bridge the gap for.
+        if *choice == Choice::Newest && repository.ids().await?.first().is_some_and(|newest| *newest != restored.snapshot.id) {
+            return Err(SnapshotError::Busy("a newer snapshot was made meanwhile"));
+        }
         return Err(SnapshotError::Inconsistent(format!("the journal after it does not lead to its end: {cut}")));
     }
     read_all(&*store).await?;

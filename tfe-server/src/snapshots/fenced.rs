@@ -36,6 +36,11 @@ impl FencedStore {
         let renewed = duties::take(&*self.inner, self.name, &holder, process, SystemClock.now()).await?;
         Ok(renewed.map(|renewed| *turn = renewed).is_some())
     }
+
+    async fn commit_once(&self, batch: Batch) -> Result<()> {
+        let turn = self.turn.read().await;
+        self.inner.commit(batch.check(&turn)).await
+    }
 }
 
 #[async_trait]
@@ -49,8 +54,9 @@ impl Store for FencedStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<()> {
-        let turn = self.turn.read().await;
-        match self.inner.commit(batch.check(&turn)).await {
+        match self.commit_once(batch.clone()).await {
+            // The answer to a renewal was lost, or another one has the duty: the next renewal tells.
+            Err(Error::Conflict { kind, .. }) if kind == DUTIES.name && self.renew().await? => self.commit_once(batch).await,
             Err(Error::Conflict { kind, .. }) if kind == DUTIES.name => Err(Error::unavailable("another process has begun to do the same")),
             committed => committed,
         }

@@ -203,7 +203,6 @@ impl Keeper {
             Ok(Ok(Drilled { snapshot, records, .. })) => {
                 tracing::info!(snapshot, records, "the newest snapshot was restored for trial, and is good");
                 self.failed_drills = 0;
-                self.snapshots.standing().drill_error = None;
                 return;
             }
             Ok(Err(error)) => {
@@ -217,7 +216,7 @@ impl Keeper {
         let pause_seconds = drill_pause_seconds(self.failed_drills);
         tracing::error!(error = failed, pause_seconds, "snapshots do not work: the newest could not be restored for trial");
         self.no_drill_before = now.plus_seconds(pause_seconds);
-        self.snapshots.standing().drill_error = Some(failed);
+        self.snapshots.standing().drill_error = Some((now, failed));
     }
 
     /// Keeps the duty while something takes long.

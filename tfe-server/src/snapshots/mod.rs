@@ -60,14 +60,21 @@ pub struct Standing {
     pub look_error: Option<String>,
     /// Why the last snapshot failed.
     pub snapshot_error: Option<String>,
-    /// Why the last trial failed.
-    pub drill_error: Option<String>,
+    /// When the last trial failed, and why, unless one went well since, wherever that was.
+    pub drill_error: Option<(Timestamp, String)>,
 }
 
 impl Standing {
     /// What does not work, if anything does not.
     pub fn error(&self) -> Option<&str> {
-        [&self.look_error, &self.snapshot_error, &self.drill_error].into_iter().find_map(Option::as_deref)
+        let drill_error = self.drill_error.as_ref().map(|(_, reason)| reason);
+        [self.look_error.as_ref(), self.snapshot_error.as_ref(), drill_error].into_iter().flatten().next().map(String::as_str)
+    }
+
+    /// Notes the moment of one that was tried and is good, and when that was.
+    fn note_verified(&mut self, verified: (Timestamp, Timestamp)) {
+        self.verified = Some(verified);
+        self.drill_error.take_if(|(failed_at, _)| *failed_at < verified.1);
     }
 }
 
@@ -126,7 +133,9 @@ impl Snapshots {
         let mut standing = self.standing();
         standing.taken_at = taken_at.or(standing.taken_at);
         // One that could not be noted is known here alone.
-        standing.verified = [verified, standing.verified].into_iter().flatten().max_by_key(|(_, at)| *at);
+        if let Some(verified) = [verified, standing.verified].into_iter().flatten().max_by_key(|(_, at)| *at) {
+            standing.note_verified(verified);
+        }
         standing.untried_since = untried_since;
         Ok(())
     }
@@ -135,7 +144,7 @@ impl Snapshots {
     pub async fn verify(&self, choice: &Choice, progress: SnapshotProgress<'_>) -> Result<Drilled, SnapshotError> {
         let drilled = drill(&self.repository().await?, choice, progress).await?;
         if *choice == Choice::Newest {
-            self.standing().verified = Some((drilled.reached, SystemClock.now()));
+            self.standing().note_verified((drilled.reached, SystemClock.now()));
         }
         Ok(drilled)
     }

@@ -127,7 +127,10 @@ async fn marked(
             None => None,
         };
         let manifest = publish(repository, taken, configuration, options.program, now).await?;
-        repository.forget_damage(&known.damaged).await?;
+        // The snapshot is there whatever becomes of the note; what it names is then written once more.
+        if let Err(error) = repository.forget_damage(&known.damaged).await {
+            tracing::warn!(%error, "that damaged objects were written again cannot be noted");
+        }
         return Ok(manifest);
     }
     Err(SnapshotError::Busy("so much is being deleted that no moment could be kept"))

@@ -37,7 +37,7 @@ pub struct Pruned {
 }
 
 /// Removes the snapshots that `keep` does not name, given id and time of all, newest first. The newest is always kept, and the newest
-/// that a journal leads on from. A journal that leads to moments alone, and to none that is newer, is kept for a day.
+/// that a journal leads on from. Of journals stays what leads to the moments of the last day, and on from the newest two.
 /// Stopped at any point, it leaves every kept snapshot whole.
 pub async fn prune(
     repository: &Repository,
@@ -125,14 +125,21 @@ async fn sweep(
 /// Segments that a restore may follow, and those that none will.
 fn journals(now: Timestamp, kept: &[Manifest], segments: Vec<Stored>) -> (Vec<Stored>, Vec<Stored>) {
     let leading = leading(kept, &segments, now).and_then(|manifest| manifest.journal.clone());
+    let leads_on = |stored: &Stored| leading.as_ref().is_some_and(|from| from.stream == stored.stream && stored.last >= from.next);
+    let since = now.as_millis() - JOURNAL_MILLIS;
+    let starts: Vec<_> = kept.iter().filter_map(|manifest| Some((manifest, manifest.journal.as_ref()?))).collect();
+    // From all of the last day, from the one that leads into it, and from the one that stands in for a damaged newest.
+    let led = starts.iter().position(|(manifest, _)| manifest.created_at.as_millis() <= since).map_or(starts.len(), |place| place + 1);
     let mut from = BTreeMap::<&str, u64>::new();
-    for position in kept.iter().filter_map(|manifest| manifest.journal.as_ref()) {
+    for (_, position) in starts.iter().take(led.max(2)) {
         from.entry(&position.stream).and_modify(|next| *next = position.next.min(*next)).or_insert(position.next);
     }
-    let is_young = |stored: &Stored| now.as_millis() - stored.written_millis < JOURNAL_MILLIS;
-    let leads_on = |stored: &Stored| leading.as_ref().is_some_and(|from| from.stream == stored.stream && stored.last >= from.next);
-    let is_led_to = |stored: &Stored| from.get(stored.stream.as_str()).is_none_or(|next| stored.last >= *next);
-    segments.into_iter().partition(|stored| leads_on(stored) || is_young(stored) && is_led_to(stored))
+    let is_known = |stored: &Stored| starts.iter().any(|(_, position)| position.stream == stored.stream);
+    let is_needed = |stored: &Stored| match from.get(stored.stream.as_str()) {
+        Some(next) => stored.last >= *next,
+        None => !is_known(stored) && stored.written_millis > since,
+    };
+    segments.into_iter().partition(|stored| leads_on(stored) || is_needed(stored))
 }
 
 /// Paths of the objects of all blobs in snapshots. What cannot be read is added to `unreadable`.

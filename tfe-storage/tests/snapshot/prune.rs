@@ -17,7 +17,7 @@ use tfe_storage::{
 
 use crate::{
     dying::Dying,
-    places::{At, KINDS, Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, secret, take},
+    places::{At, KINDS, Now, add_blob, bring, count_one, digest_of, empty, filled, objects, repository, secret, take, tick},
 };
 
 /// Long enough from now that nothing is young.
@@ -138,11 +138,24 @@ async fn a_journal_that_nothing_needs_goes_after_a_day_and_one_that_leads_to_now
     let target = empty();
     bring(&repository, &target, &Choice::Newest).await.unwrap();
     assert_eq!(digest_of(&target).await, digest_of(&place).await);
-    // From now on it only leads to moments between two snapshots.
+    // From now on it leads to moments between the newest two, of which the older stands in for the newest if that is damaged.
+    let second = take(&repository, &place, &Now).await.unwrap();
+    for now in [Now.now(), later()] {
+        assert_eq!(snapshot::prune(&repository, now, only(&[&first.id])).await.unwrap(), Pruned::default());
+        assert!(is_in(&paths(&objects).await, "journal/"));
+    }
+    let path = Path::from("snapshots").join(second.id.as_str());
+    let whole = objects.get(&path).await.unwrap().bytes().await.unwrap();
+    objects.put(&path, "damaged".into()).await.unwrap();
+    let target = empty();
+    let restored = bring(&repository, &target, &Choice::Newest).await.unwrap();
+    assert_eq!(restored.passed_over.len(), 1, "{restored:?}");
+    assert_eq!(digest_of(&target).await, digest_of(&place).await);
+    objects.put(&path, whole.into()).await.unwrap();
+    // And once there is a third, to moments that nobody needs any more.
+    tick().await;
     take(&repository, &place, &Now).await.unwrap();
-    assert_eq!(snapshot::prune(&repository, Now.now(), only(&[&first.id])).await.unwrap(), Pruned::default());
-    assert!(is_in(&paths(&objects).await, "journal/"));
-    snapshot::prune(&repository, later(), only(&[&first.id])).await.unwrap();
+    snapshot::prune(&repository, later(), only(&[&first.id, &second.id])).await.unwrap();
     assert!(!is_in(&paths(&objects).await, "journal/"));
     let restored = bring(&repository, &empty(), &Choice::At(Timestamp::from_millis(2_000))).await.unwrap();
     assert!(restored.journal_cut.is_some(), "that it is gone is told: {restored:?}");

@@ -60,6 +60,8 @@ pub(crate) struct Handover {
     pub(crate) inheritance: Inheritance,
     /// Ends the server.
     pub(crate) shutdown: CancellationToken,
+    /// Canceled when the successor has ended too.
+    pub(crate) successor_ended: CancellationToken,
 }
 
 impl Handover {
@@ -128,7 +130,7 @@ impl Handover {
             self.until_idle(writer).await?;
         }
         let binary: &Path = request.binary.as_deref().unwrap_or(&self.binary);
-        successor::install(binary, &self.inheritance).await
+        successor::install(binary, &self.inheritance, self.successor_ended.clone()).await
     }
 
     /// Waits until this node's own runner has no jobs. It is given none meanwhile; what is queued keeps its order.

@@ -14,6 +14,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{FLAG, Failure, Inheritance, READY};
 
@@ -28,7 +29,8 @@ struct Candidate(Option<Child>);
 
 /// Starts a successor with this process's arguments and environment, hands it everything, and returns its number once it serves.
 /// If anything is wrong, or if this is dropped before, it is ended.
-pub(super) async fn install(binary: &Path, inheritance: &Inheritance) -> Result<u32, Failure> {
+/// `ended` is canceled when it ends one day.
+pub(super) async fn install(binary: &Path, inheritance: &Inheritance, ended: CancellationToken) -> Result<u32, Failure> {
     let (here, there) = UnixStream::pair()?;
     let mut command = Command::new(binary);
     let arguments = std::env::args_os().skip(1).filter(|argument| argument != FLAG);
@@ -48,7 +50,7 @@ pub(super) async fn install(binary: &Path, inheritance: &Inheritance) -> Result<
     let late = format!("the new server was not ready within {} seconds; its messages are in the server's log", READY_TIMEOUT.as_secs());
     ready.unwrap_or_else(|_| Err(late.into()))?;
     UPGRADE_READY.reach();
-    candidate.succeed()
+    candidate.succeed(ended)
 }
 
 impl Candidate {
@@ -68,11 +70,14 @@ impl Candidate {
         }
     }
 
-    /// From now on it lives without this process, which only waits for its end so that it does not stay a zombie.
-    fn succeed(mut self) -> Result<u32, Failure> {
+    /// From now on it lives without this process, which only waits for its end.
+    fn succeed(mut self, ended: CancellationToken) -> Result<u32, Failure> {
         let mut process = self.0.take().ok_or("there is no new server")?;
         let number = process.id().ok_or("the new server has ended")?;
-        tokio::spawn(async move { process.wait().await });
+        tokio::spawn(async move {
+            let _ = process.wait().await;
+            ended.cancel();
+        });
         Ok(number)
     }
 }
