@@ -2,10 +2,17 @@
 
 mod control;
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use control::{MemoryControl, Records};
 use flate2::{Compression, write::GzEncoder};
+use nix::fcntl::{Flock, FlockArg};
 use tfe_core::{id::Id, run::Phase, secret::Secret};
 use tfe_runner::{
     Courier, IsolationConfig, Letter, Runner, RunnerConfig, Timeouts,
@@ -479,6 +486,29 @@ async fn what_a_courier_says_is_kept_beside_the_spool() {
     bench.until(|_| fs::read_to_string(&log).is_ok_and(|text| text == "nobody can be reached\n").then_some(())).await;
     bench.replace_runner(|_| {}).await;
     assert!(matches!(bench.applied().await, Outcome::Failed { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_courier_that_reaches_nobody_leaves_its_job_to_a_runner_that_is_back() {
+    let mut bench = Bench::start(SLOW);
+    bench.applying().await;
+    bench.runner.abort();
+    let spool = bench.home.path().join("spool");
+    bench.until(|_| (!is_locked(&spool.join("runner.lock"))).then_some(())).await;
+    let nobody = Arc::new(MemoryControl::default());
+    nobody.with(|records| records.is_away = true);
+    let courier = Runner::new(config(&bench.home), nobody);
+    let courier = tokio::spawn(async move { courier.bring_home(&job(Phase::Apply)).await });
+    let follower = spool.join(job(Phase::Apply).as_str()).join("follower.lock");
+    bench.until(|_| is_locked(&follower).then_some(())).await;
+    bench.replace_runner(|_| {}).await;
+    bench.go();
+    assert!(matches!(bench.applied().await, Outcome::Applied { .. }));
+    tokio::time::timeout(PATIENCE, courier).await.unwrap().unwrap();
+}
+
+fn is_locked(path: &Path) -> bool {
+    Flock::lock(fs::File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).is_err()
 }
 
 #[tokio::test(flavor = "multi_thread")]
