@@ -7,8 +7,20 @@
 use std::fmt;
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{secret::Sealed, time::Timestamp};
+
+/// Whether a value holds a NUL character in a text or a key, which no text of PostgreSQL can: such a body is stored nowhere, so that
+/// every store takes the same.
+pub fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(entries) => entries.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
 
 /// A family of records, one table in a database.
 #[derive(Debug)]

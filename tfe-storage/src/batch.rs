@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use serde_json::Value;
-use tfe_core::record::{Field, Kind, Record};
+use tfe_core::record::{Field, Kind, Record, has_nul};
 
 use crate::{
     error::{Error, Result},
@@ -145,7 +145,7 @@ fn stored<T: Record>(record: &T, version: u64) -> StoredRecord {
 }
 
 fn check_id(kind: &'static Kind, id: &str) -> Result<()> {
-    if id.len() > MAX_INDEXED_BYTES || has_nul_text(id) {
+    if id.len() > MAX_INDEXED_BYTES || id.contains('\0') {
         return Err(invalid(kind, format!("the id has more than {MAX_INDEXED_BYTES} bytes or holds a NUL character")));
     }
     Ok(())
@@ -167,19 +167,6 @@ fn check_field(kind: &'static Kind, field: &Field, body: &Value) -> Result<()> {
         Value::String(_) => Err(invalid(kind, format!("{} has more than {MAX_INDEXED_BYTES} bytes", field.name))),
         _ => Err(invalid(kind, format!("{} is neither a text nor null", field.name))),
     }
-}
-
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => has_nul_text(text),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(entries) => entries.iter().any(|(key, value)| has_nul_text(key) || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-    }
-}
-
-fn has_nul_text(text: &str) -> bool {
-    text.contains('\0')
 }
 
 fn invalid(kind: &'static Kind, reason: String) -> Error {

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::error::Invalid;
+use crate::{error::Invalid, record::has_nul};
 
 /// The only format that is read.
 const FORMAT_VERSION: u64 = 4;
@@ -85,8 +85,8 @@ impl StateFile {
         let own = [&self.terraform_version, &self.lineage];
         let of_resources = self.resources.iter().flat_map(|resource| [&resource.address, &resource.name, &resource.provider]);
         let of_outputs = self.outputs.iter().map(|output| &output.name);
-        let has_nul = own.into_iter().chain(of_resources).chain(of_outputs).any(|text| text.contains('\0'));
-        if has_nul || self.outputs.iter().any(|output| names_nul(&output.detailed_type)) {
+        let is_named_with_nul = own.into_iter().chain(of_resources).chain(of_outputs).any(|text| text.contains('\0'));
+        if is_named_with_nul || self.outputs.iter().any(|output| has_nul(&output.detailed_type)) {
             let detail = "a name, or a key of an output, holds a NUL character, which cannot be stored; choose another one";
             return Err(Invalid::attribute("state", detail));
         }
@@ -132,16 +132,6 @@ impl Output {
             detailed_type: output.get("type").cloned().unwrap_or(Value::Null),
             sensitive: output.as_object()?.get("sensitive").and_then(Value::as_bool).unwrap_or(false),
         })
-    }
-}
-
-/// Whether a type has a NUL character, in the names of attributes too.
-fn names_nul(detailed_type: &Value) -> bool {
-    match detailed_type {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(names_nul),
-        Value::Object(entries) => entries.iter().any(|(name, of)| name.contains('\0') || names_nul(of)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 
